@@ -1,0 +1,18 @@
+"""Settings of the test-suite: shapes are checked and examples are reproducible."""
+
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Check every annotation of the package while the tests run. The command-line option
+# `--jaxtyping-packages=asymptest` refuses: our pytest plugin has imported `asymptest`
+# by now. No other module of ours is loaded yet (tests/test_packaging.py makes sure).
+install_import_hook(
+    "asymptest",
+    # An int is welcome where a float is asked for, as pyright has it.
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+# Hypothesis chooses its own `ci` profile (derandomised, no deadline) where CI is set.
+# Elsewhere: no deadline, since the first call into torch takes seconds, and a failing
+# example prints what replays it.
+settings.register_profile("default", deadline=None, print_blob=True)
