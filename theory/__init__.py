@@ -1,0 +1,102 @@
+"""Exact statements about wide transformers, derived in SymPy from their definition.
+
+Where to look: network.py is the description, definition.py says what each finite layer
+computes, update.py derives one layer's kernel from that (with wick/ and gaussian_calculus.py), and
+recursion.py prints a whole network.
+"""
+
+from asymptest.theory.activations import (
+    Activation,
+    abs_,
+    cos,
+    erf,
+    exp,
+    gaussian,
+    gelu,
+    gelu_tanh,
+    hermite,
+    identity,
+    leaky_relu,
+    monomial,
+    polynomial,
+    polyrelu,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    softplus,
+    step,
+    tanh,
+)
+from asymptest.theory.errors import AsymptestError
+from asymptest.theory.gaussian_calculus import dual
+from asymptest.theory.masks import Blocks, Padding, Window
+from asymptest.theory.network import (
+    Attention,
+    Chain,
+    Custom,
+    Dense,
+    LayerNorm,
+    Mix,
+    Mlp,
+    Network,
+    Pointwise,
+    Repeat,
+    Residual,
+    RMSNorm,
+    depth,
+    pretty,
+)
+from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
+from asymptest.theory.recursion import Recursion, recursion
+
+__all__ = [
+    "Activation",
+    "AsymptestError",
+    "Attention",
+    "Blocks",
+    "Chain",
+    "Custom",
+    "Dense",
+    "Fixed",
+    "LayerNorm",
+    "Mix",
+    "Mlp",
+    "Network",
+    "Padding",
+    "Pointwise",
+    "RMSNorm",
+    "Recursion",
+    "Repeat",
+    "Residual",
+    "Saturated",
+    "Softmax",
+    "Uniform",
+    "Window",
+    "abs_",
+    "cos",
+    "depth",
+    "dual",
+    "erf",
+    "exp",
+    "gaussian",
+    "gelu",
+    "gelu_tanh",
+    "hermite",
+    "identity",
+    "leaky_relu",
+    "monomial",
+    "polynomial",
+    "polyrelu",
+    "pretty",
+    "recursion",
+    "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "softplus",
+    "step",
+    "tanh",
+]

@@ -1,0 +1,44 @@
+"""Errors: each names the argument, its value or shape, and what to do about it.
+
+Every class also derives from the builtin that a caller would catch.
+"""
+
+
+class AsymptestError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ArgumentError(AsymptestError, ValueError):
+    """An argument is outside its domain (a negative variance, a depth of zero)."""
+
+
+class ShapeError(AsymptestError, ValueError):
+    """An array or a width does not fit where it is used."""
+
+
+class KernelError(AsymptestError, ValueError):
+    """A matrix is not a kernel: not symmetric, not PSD, not finite."""
+
+
+class NotGaussianError(AsymptestError, ValueError):
+    """`Pointwise` was given pre-activations that are not Gaussian in the limit."""
+
+
+class CorrelatedBranchError(AsymptestError, ValueError):
+    """A residual branch does not end in fresh zero-mean weights."""
+
+
+class FeatureMeanError(AsymptestError, ValueError):
+    """`LayerNorm` was given a state whose feature mean does not vanish."""
+
+
+class NoClosedFormError(AsymptestError, NotImplementedError):
+    """The calculus has no closed form for this expectation; quadrature has."""
+
+
+class AccuracyError(AsymptestError, ArithmeticError):
+    """A numeric method could not reach the accuracy that it promises."""
+
+
+class UnsupportedError(AsymptestError, TypeError):
+    """An object of a kind that no reading here accepts."""

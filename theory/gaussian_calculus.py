@@ -1,0 +1,308 @@
+"""Gaussian calculus: E f(u) g(v) for jointly Gaussian u, v, derived step by step.
+
+u and v are centred with variances p and q and covariance c. The functions are sums of
+
+    coefficient * x^k * base(x),   base one of  1, H(x), delta(x), erf(a x), exp(-b x^2)
+
+and four rules reduce any product of two of them:
+
+    Stein     E u f(u) g(v) = p E f'(u) g(v) + c E f(u) g'(v)      takes a power of u away
+    Bonnet    E delta(u) g(v) = E[g(v) | u = 0] / sqrt(2 pi p)      conditions
+    Price     d/dc E f(u) g(v) = E f'(u) g'(v)                      then integrates in c,
+              from c = 0, where u and v are independent
+    Tilt      E exp(-b u^2) h(u, v) = E' h(u, v) / sqrt(1 + 2 b p), where E' has
+              p' = p / (1 + 2 b p), c' = c / (1 + 2 b p), q' = q - 2 b c^2 / (1 + 2 b p)
+
+Source: Price (1958); Bonnet (1964); Stein (1981). Independent check: numerics/quadrature.py.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import sympy as sp
+
+from asymptest.theory.activations import Activation, x
+from asymptest.theory.errors import NoClosedFormError
+from asymptest.theory.steps import E, Step
+
+p, q = sp.symbols("p q", positive=True)
+c = sp.Symbol("c", real=True)
+u, v = sp.symbols("u v", real=True)
+rho = sp.Symbol("rho", real=True)
+
+H, delta = sp.Heaviside, sp.DiracDelta
+
+
+@dataclass(frozen=True)
+class Piece:
+    """coefficient * x^power * base(x)."""
+
+    coefficient: sp.Expr
+    power: int
+    base: sp.Expr
+
+    @property
+    def expr(self) -> sp.Expr:
+        """The piece as an expression in x."""
+        return self.coefficient * x**self.power * self.base
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A value and the steps that led to it."""
+
+    value: sp.Expr
+    steps: tuple[Step, ...]
+
+
+def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
+    """Split a function of x into pieces that the rules know.
+
+    Raises:
+        NoClosedFormError: if some part is of another form.
+    """
+    steps = sp.expand(expr.rewrite(H))
+    # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
+    steps = steps.replace(lambda e: isinstance(e, H), _standard_step)
+    steps = sp.expand(steps).replace(
+        lambda e: isinstance(e, sp.Pow) and isinstance(e.base, H), lambda e: e.base
+    )
+    found: dict[tuple[int, sp.Expr], sp.Expr] = {}
+    for term in sp.Add.make_args(sp.expand(steps)):
+        if term == 0:
+            continue
+        constant, rest = term.as_independent(x, as_Add=False)
+        power, base = _split_power(rest)
+        if isinstance(base, delta) and power > 0:
+            continue  # x delta(x) = 0
+        _check_base(base, expr)
+        found[power, base] = found.get((power, base), sp.Integer(0)) + constant
+    return tuple(Piece(a, k, base) for (k, base), a in found.items() if a != 0)
+
+
+def _standard_step(e: sp.Expr) -> sp.Expr:
+    argument = e.args[0]
+    if argument == x or not argument.has(x):
+        return H(x) if argument == x else e
+    slope = sp.simplify(argument / x)
+    if slope.is_number and slope.is_positive:
+        return H(x)
+    if slope.is_number and slope.is_negative:
+        return 1 - H(x)
+    return e
+
+
+def _split_power(rest: sp.Expr) -> tuple[int, sp.Expr]:
+    power, base = 0, sp.Integer(1)
+    for factor in sp.Mul.make_args(rest):
+        radix, exponent = factor.as_base_exp()
+        if radix == x and exponent.is_Integer and exponent >= 0:
+            power += int(exponent)
+        else:
+            base *= factor
+    return power, base
+
+
+def _check_base(base: sp.Expr, whole: sp.Expr) -> None:
+    known = base == 1 or base in (H(x), delta(x)) or _gauss_rate(base) is not None
+    if isinstance(base, sp.erf):
+        known = (base.args[0] / x).is_positive is True
+    if not known:
+        raise NoClosedFormError(
+            f"no rule reduces E f(u) g(v) for the part {base} of {whole}; evaluate it by "
+            f"quadrature (asymptest.numerics does so by itself)"
+        )
+
+
+def _gauss_rate(base: sp.Expr) -> sp.Expr | None:
+    """Return b if `base` is exp(-b x^2) with b > 0."""
+    if not isinstance(base, sp.exp):
+        return None
+    rate = sp.simplify(-base.args[0] / x**2)
+    return rate if rate.is_positive else None
+
+
+def derivative(expr: sp.Expr) -> sp.Expr:
+    """Return the distributional derivative in x."""
+    return sp.expand(sp.diff(sp.expand(expr.rewrite(H)), x))
+
+
+@cache
+def moment(expr: sp.Expr, variance: sp.Expr) -> sp.Expr:
+    """Return E f(u) for u ~ N(0, variance), f built from the same pieces.
+
+    >>> moment(x**4, p)
+    3*p**2
+    """
+    return sp.Add(
+        *(piece.coefficient * _moment(piece, variance) for piece in pieces(expr))
+    )
+
+
+def _moment(piece: Piece, s: sp.Expr) -> sp.Expr:
+    k, base = piece.power, piece.base
+    if (rate := _gauss_rate(base)) is not None:
+        mass = 1 + 2 * rate * s
+        return moment(x**k, s / mass) / sp.sqrt(mass)
+    if k >= 1:  # Stein with v absent: E u f(u) = s E f'(u)
+        return s * moment(derivative(x ** (k - 1) * base), s)
+    if base == 1:
+        return sp.Integer(1)
+    if base == H(x):
+        return sp.Rational(1, 2)
+    if base == delta(x):
+        return 1 / sp.sqrt(2 * sp.pi * s)
+    return sp.Integer(0)  # erf is odd
+
+
+@cache
+def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
+    """Return E f(u) g(v) in p, q, c, with its steps; f and g are expressions in x.
+
+    Raises:
+        NoClosedFormError: if the rules do not apply.
+    """
+    terms = [(a, b) for a in pieces(f) for b in pieces(g)]
+    values: list[sp.Expr] = []
+    steps: list[Step] = []
+    for a, b in terms:
+        part = _pair(a.power, a.base, b.power, b.base)
+        values.append(a.coefficient * b.coefficient * part.value)
+        steps += [step for step in part.steps if step not in steps]
+    value = sp.Add(*values)
+    if len(terms) > 1 or value != sp.Add(*values):
+        steps.append(Step("Linearity", "Add the parts.", sp.Eq(_named(f, g), value)))
+    return Derived(value, tuple(steps))
+
+
+def _named(f: sp.Expr, g: sp.Expr) -> sp.Expr:
+    return E(sp.Mul(f.subs(x, u), g.subs(x, v), evaluate=False))
+
+
+@cache
+def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
+    """Return E u^k f(u) v^m g(v) for bases f, g."""
+    whole_f, whole_g = x**k * f, x**m * g
+    name = _named(whole_f, whole_g)
+    if k == 0 and f == 1:
+        value = moment(whole_g, q)
+        return Derived(
+            value, (Step("One variable", "Only v is left.", sp.Eq(name, value)),)
+        )
+    if m == 0 and g == 1:
+        return _swapped(m, g, k, f)
+    if f == delta(x):
+        return _condition(whole_g, name)
+    if g == delta(x):
+        return _swapped(m, g, k, f)
+    if (rate := _gauss_rate(f)) is not None:
+        return _tilt(rate, k, m, g, name)
+    if _gauss_rate(g) is not None:
+        return _swapped(m, g, k, f)
+    if k >= 1:
+        return _stein(k, f, m, g, name)
+    if m >= 1:
+        return _swapped(m, g, k, f)
+    return _price(f, g, name)
+
+
+def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
+    """Exchange the roles of u and v."""
+    swap = {p: q, q: p}
+    other = _pair(k, f, m, g)
+    return Derived(other.value.subs(swap, simultaneous=True), other.steps)
+
+
+def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
+    lower, whole_g = x ** (k - 1) * f, x**m * g
+    first = product_moment(derivative(lower), whole_g)
+    second = product_moment(lower, derivative(whole_g))
+    value = sp.simplify(p * first.value + c * second.value)
+    rule = p * _named(derivative(lower), whole_g) + c * _named(
+        lower, derivative(whole_g)
+    )
+    step = Step("Stein", "Take one power of u away.", sp.Eq(name, rule))
+    done = Step("Hence", "Insert the parts.", sp.Eq(name, value))
+    return Derived(value, (step, *first.steps, *second.steps, done))
+
+
+def _condition(g: sp.Expr, name: sp.Expr) -> Derived:
+    """E delta(u) g(v): v given u = 0 is N(0, q - c^2/p)."""
+    spread = (p * q - c**2) / p
+    dummy = sp.Symbol("s", positive=True)
+    value = (moment(g, dummy).subs(dummy, spread) / sp.sqrt(2 * sp.pi * p)).simplify()
+    reason = "The density of u at 0, and v given u = 0, of variance q - c^2/p."
+    return Derived(value, (Step("Bonnet", reason, sp.Eq(name, value)),))
+
+
+def _tilt(rate: sp.Expr, k: int, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
+    """E u^k exp(-rate u^2) v^m g(v): the exponential changes the covariance of (u, v)."""
+    mass = 1 + 2 * rate * p
+    tilted = {p: p / mass, c: c / mass, q: q - 2 * rate * c**2 / mass}
+    inner = _pair(k, sp.Integer(1), m, g)
+    value = sp.factor(inner.value.subs(tilted, simultaneous=True)) / sp.sqrt(mass)
+    value = sp.powdenest(sp.simplify(value), force=False)
+    reason = f"Absorb the exponential into the covariance: p -> {tilted[p]}, and so on."
+    return Derived(value, (*inner.steps, Step("Tilt", reason, sp.Eq(name, value))))
+
+
+def _price(f: sp.Expr, g: sp.Expr, name: sp.Expr) -> Derived:
+    slope = product_moment(derivative(f), derivative(g))
+    start = moment(f, p) * moment(g, q)
+    value = start + integrate_from_zero(slope.value)
+    rule = sp.Eq(sp.Derivative(name, c), slope.value)
+    return Derived(
+        value,
+        (
+            Step("Price", "Differentiate in the covariance.", rule),
+            *slope.steps,
+            Step(
+                "Constant",
+                "At c = 0 the two are independent.",
+                sp.Eq(sp.Subs(name, c, 0), start),
+            ),
+            Step("Integrate", "From 0 to c.", sp.Eq(name, value)),
+        ),
+    )
+
+
+def integrate_from_zero(slope: sp.Expr) -> sp.Expr:
+    """Return the integral of `slope` from 0 to c, for the slopes that Price's rule meets.
+
+    They are const / sqrt(m - k c^2), whose integral is an arcsine.
+
+    Raises:
+        NoClosedFormError: for another integrand.
+    """
+    constant, root = slope.as_independent(c, as_Add=False)
+    inside = sp.expand(sp.simplify(1 / root**2))
+    k, m = -inside.coeff(c, 2), inside.coeff(c, 0)
+    if sp.simplify(inside - (m - k * c**2)) != 0 or k == 0:
+        raise NoClosedFormError(f"no rule integrates {slope} in the covariance c")
+    return constant / sp.sqrt(k) * sp.asin(c * sp.sqrt(k) / sp.sqrt(sp.factor(m)))
+
+
+def dual(phi: Activation) -> Derived:
+    """Return E phi(u) phi(v) in the variances p, q and the covariance c, with its steps.
+
+    Raises:
+        NoClosedFormError: if the calculus has no closed form for `phi`.
+
+    >>> dual(Activation("step", sp.Heaviside(x))).value
+    asin(c/(sqrt(p)*sqrt(q)))/(2*pi) + 1/4
+    """
+    return product_moment(phi.expr, phi.expr)
+
+
+def mean(phi: Activation) -> sp.Expr:
+    """Return E phi(u) in the variance p."""
+    return moment(phi.expr, p)
+
+
+def has_closed_form(phi: Activation) -> bool:
+    """Whether `dual(phi)` succeeds."""
+    try:
+        dual(phi)
+    except NoClosedFormError:
+        return False
+    return True

@@ -1,0 +1,316 @@
+"""The network description: a tree of frozen dataclasses, the one thing the readings read.
+
+    network = Residual(RMSNorm() >> Attention(Uniform(), mask="causal"))
+    deep = network * 24
+
+A new layer is one dataclass here, one `case` in each reading (theory/definition.py says
+what the finite layer computes, theory/update.py derives its kernel; numerics/kernel.py and
+verify/finite.py run them), and one in theory/rules.py (what it may follow). The type
+checker names every place.
+
+Shapes: T positions, width n; a state X is T x n and its kernel is K = X X^T / n.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import sympy as sp
+
+from asymptest.theory.activations import Activation
+from asymptest.theory.arrays import Array, call
+from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
+from asymptest.theory.masks import as_mask
+from asymptest.theory.patterns import Fixed, Pattern, Uniform, check_variance
+
+Number = float | sp.Expr
+Init = Literal["gaussian", "orthogonal"]
+
+
+class Composable:
+    """The operators that every node shares: `a >> b`, `a * depth`, `repr`."""
+
+    def __rshift__(self, other: "Network") -> "Chain":
+        if not isinstance(other, Composable):
+            raise UnsupportedError(
+                f"only networks compose with >>; got {type(other).__name__}"
+            )
+        return Chain((self, other))  # pyright: ignore[reportArgumentType]
+
+    def __mul__(self, depth: int) -> "Repeat":
+        return Repeat(self, depth)  # pyright: ignore[reportArgumentType]
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return pretty(self)  # pyright: ignore[reportArgumentType]
+
+    def _check(self) -> None:
+        """Raise where a typing rule is broken; the rules read the nodes, hence here."""
+        from asymptest.theory.rules import after
+
+        after(self)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Composable):
+    """X W + 1 v^T with W_ij ~ N(0, variance / n_in), or Haar, and v_j ~ N(0, b).
+
+    Args:
+        variance: of a weight, times n_in.
+        bias_variance: of a bias.
+        init: "gaussian", or "orthogonal": sqrt(variance) times a Haar matrix.
+        expansion: output width in units of the network's width n.
+    """
+
+    variance: Number = 1
+    bias_variance: Number = 0
+    init: Init = "gaussian"
+    expansion: Fraction | int = 1
+
+    def __post_init__(self) -> None:
+        check_variance(self.variance, "Dense.variance")
+        check_variance(self.bias_variance, "Dense.bias_variance")
+        if self.init not in ("gaussian", "orthogonal"):
+            raise ArgumentError(
+                f"Dense.init must be 'gaussian' or 'orthogonal'; got {self.init!r}"
+            )
+        if self.expansion <= 0:
+            raise ArgumentError(f"Dense.expansion must be > 0; got {self.expansion}")
+
+
+@dataclass(frozen=True, repr=False)
+class Pointwise(Composable):
+    """phi(X) entrywise."""
+
+    phi: Activation
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.phi, Activation):
+            raise UnsupportedError(
+                f"Pointwise.phi must be an Activation, such as relu or "
+                f"Activation('mine', expr); got {type(self.phi).__name__}"
+            )
+
+
+@dataclass(frozen=True, repr=False)
+class Mlp(Composable):
+    """Dense >> Pointwise(phi) >> Dense, with a hidden layer `expansion` times as wide."""
+
+    phi: Activation
+    expansion: Fraction | int = 4
+    hidden: Dense = Dense()
+    output: Dense = Dense()
+
+    def __post_init__(self) -> None:
+        _ = self.layers  # a bad part fails here, not at first use
+
+    @property
+    def layers(self) -> "Chain":
+        """The three layers that it stands for."""
+        hidden = Dense(
+            self.hidden.variance,
+            self.hidden.bias_variance,
+            self.hidden.init,
+            self.expansion,
+        )
+        return hidden >> Pointwise(self.phi) >> self.output
+
+
+@dataclass(frozen=True, repr=False)
+class RMSNorm(Composable):
+    """Each row divided by sqrt(its mean square + eps)."""
+
+    eps: Number = 0
+
+    def __post_init__(self) -> None:
+        check_variance(self.eps, "RMSNorm.eps")
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(Composable):
+    """Each row, its mean removed, divided by sqrt(its mean square + eps)."""
+
+    eps: Number = 0
+
+    def __post_init__(self) -> None:
+        check_variance(self.eps, "LayerNorm.eps")
+
+
+@dataclass(frozen=True, repr=False)
+class Mix(Composable):
+    """A X with a fixed T x T matrix A."""
+
+    A: Any
+
+    def __post_init__(self) -> None:
+        A = Array.of(self.A, "Mix.A")
+        if len(A.shape) != 2 or A.shape[0] != A.shape[1]:
+            raise ShapeError(f"Mix.A must have the shape (T, T); got {A.shape}")
+        object.__setattr__(self, "A", A)
+
+
+@dataclass(frozen=True, repr=False)
+class Attention(Composable):
+    """concat_h(A_h(X) X W_h^V) W^O.
+
+    Args:
+        pattern: how A_h is formed.
+        mask: "full", "causal", Window, Blocks, Padding, or a boolean T x T array.
+        heads: their number; "sqrt" lets it grow like sqrt(width), as the limit of
+            Softmax("1/sqrt(d)") asks.
+        value: the law of W^V.
+        output: the law of W^O.
+    """
+
+    pattern: Pattern = Uniform()
+    mask: Any = "full"
+    heads: int | Literal["sqrt"] = 1
+    value: Dense = Dense()
+    output: Dense = Dense()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, Pattern):
+            raise UnsupportedError(
+                f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...) or "
+                f"Saturated(...); got {type(self.pattern).__name__}"
+            )
+        object.__setattr__(self, "mask", as_mask(self.mask))
+        if self.heads != "sqrt" and self.heads < 1:
+            raise ArgumentError(f"Attention.heads must be at least 1; got {self.heads}")
+        if self.value.expansion != 1 or self.output.expansion != 1:
+            raise ArgumentError(
+                "Attention keeps its width: value and output need expansion=1; got "
+                f"{self.value.expansion} and {self.output.expansion}"
+            )
+        if isinstance(self.pattern, Fixed):
+            given = self.pattern.A.shape
+            if len(given) == 3 and given[0] != self.heads:
+                raise ShapeError(
+                    f"Fixed.A holds {given[0]} matrices but Attention.heads is "
+                    f"{self.heads}; give one matrix a head"
+                )
+            if self.mask != "full":
+                raise ArgumentError(
+                    "Fixed.A says itself what each position sees: leave mask='full' "
+                    "and put zeros into A"
+                )
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(Composable):
+    """skip X + weight branch(X)."""
+
+    branch: "Network"
+    skip: Number = 1
+    weight: Number = 1
+
+    def __post_init__(self) -> None:
+        self._check()
+
+
+@dataclass(frozen=True, repr=False)
+class Chain(Composable):
+    """a >> b >> c; flat, so that composition is associative."""
+
+    layers: tuple["Network", ...]
+
+    def __post_init__(self) -> None:
+        flat = (
+            part
+            for layer in self.layers
+            for part in (layer.layers if isinstance(layer, Chain) else (layer,))
+        )
+        object.__setattr__(self, "layers", tuple(flat))
+        self._check()
+
+
+@dataclass(frozen=True, repr=False)
+class Repeat(Composable):
+    """`block * depth`: depth copies with independent weights."""
+
+    block: "Network"
+    depth: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.depth, int) or self.depth < 1:
+            raise ArgumentError(
+                f"a network repeats a whole number of times, at least once; "
+                f"got {self.depth!r}"
+            )
+        if isinstance(self.block, Repeat):
+            object.__setattr__(self, "depth", self.depth * self.block.depth)
+            object.__setattr__(self, "block", self.block.block)
+        self._check()
+
+
+@dataclass(frozen=True, repr=False)
+class Custom(Composable):
+    """A user's own layer, which brings its own readings and is checked like any other.
+
+    Args:
+        name: what to call it.
+        equation: K, K' (matrix symbols), i, j -> the SymPy equation for K'[i, j] in
+            K[i, i], K[i, j], K[j, j]; the kernel is evaluated from it.
+        finite: (width, copies, generator) -> a torch module on (copies, T, width).
+        gaussian: whether its output is Gaussian in the limit.
+        fresh: whether it ends in fresh zero-mean weights.
+        centred: whether the feature mean of its output vanishes in the limit.
+    """
+
+    name: str
+    equation: Callable[..., sp.Eq]
+    finite: Callable[..., Any]
+    gaussian: bool = False
+    fresh: bool = False
+    centred: bool = False
+
+
+Network = (
+    Dense
+    | Pointwise
+    | Mlp
+    | RMSNorm
+    | LayerNorm
+    | Mix
+    | Attention
+    | Residual
+    | Chain
+    | Repeat
+    | Custom
+)
+
+
+def pretty(network: Network) -> str:
+    """Return the network as the Python expression that builds it.
+
+    >>> pretty(Residual(RMSNorm() >> Dense(2)) * 3)
+    'Residual(RMSNorm() >> Dense(2)) * 3'
+    """
+    match network:
+        case Chain(layers):
+            return " >> ".join(pretty(layer) for layer in layers)
+        case Repeat(block, depth):
+            inner = pretty(block)
+            inner = f"({inner})" if isinstance(block, Chain) else inner
+            return f"{inner} * {depth}"
+        case Custom(name):
+            return f"Custom({name!r})"
+        case _:
+            return call(network)
+
+
+def depth(network: Network) -> int:
+    """Return the number of layers: a Repeat counts its copies, a Chain its members.
+
+    >>> depth((Dense() >> Mix([[1.0]])) * 5)
+    5
+    """
+    match network:
+        case Chain(layers):
+            return sum(depth(layer) for layer in layers)
+        case Repeat():
+            return network.depth
+        case _:
+            return 1

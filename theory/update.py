@@ -1,0 +1,404 @@
+"""One layer's kernel update, derived from the layer's definition.
+
+The kernel of a state is K = X X^T / n. `update(layer)` takes the expectation of the kernel of
+Y = layer(X) over the layer's weights by Wick calculus (for norms: exactly, for Pointwise: by
+Gaussian calculus) and returns the equation for K' with the steps that led to it.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import sympy as sp
+
+from asymptest.theory.definition import (
+    HEADS,
+    K_OUT,
+    N_IN,
+    N_OUT,
+    A,
+    I,
+    J,
+    T,
+    X,
+    attention_definition,
+    dense_definition,
+    given_state,
+    logits_definition,
+    query_key,
+    scales,
+)
+from asymptest.theory.gaussian_calculus import c, dual, p, q
+from asymptest.theory.network import (
+    Attention,
+    Custom,
+    Dense,
+    LayerNorm,
+    Mix,
+    Number,
+    Pointwise,
+    Residual,
+    RMSNorm,
+)
+from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.rules import mixes
+from asymptest.theory.steps import E, Step
+from asymptest.theory.wick.expectation import as_kernel, expectation
+from asymptest.theory.wick.laws import Gaussian
+from asymptest.theory.wick.matrices import Average, to_matrix, to_sum
+from asymptest.theory.wick.tensors import Index, Poly, Tensor, Term, collect, total
+
+K = Tensor("K", symmetric=True)
+MEAN = Tensor("m")  # feature mean of each position
+NORM = Tensor("r")  # 1 / norm of each position
+
+K_MATRIX = sp.MatrixSymbol("K", T, T)
+A_MATRIX = sp.MatrixSymbol("A", T, T)
+BRANCH_MATRIX = sp.MatrixSymbol("K_B", T, T)  # kernel of a residual branch
+NEXT_MATRIX = sp.MatrixSymbol("K'", T, T)
+i, j = sp.symbols("i j", integer=True)
+EPS, SKIP, WEIGHT = sp.symbols("eps alpha beta", real=True)
+
+Layer = Dense | Pointwise | RMSNorm | LayerNorm | Mix | Attention | Residual | Custom
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The limit law of the logits: mean `mean` K, Cov(G_ai, G_bj) = `variance` K_ab K_ij."""
+
+    mean: sp.Expr
+    variance: sp.Expr
+
+
+@dataclass(frozen=True)
+class Update:
+    """The equation of one layer: K' in terms of K.
+
+    Args:
+        equation: between matrices, or between the entries (i, j) of matrices.
+        values: the numbers of the layer's symbols.
+        steps: the derivation.
+        logits: the law of the logits, for patterns that have some.
+    """
+
+    equation: sp.Eq
+    values: tuple[tuple[sp.Symbol, Number], ...]
+    steps: tuple[Step, ...]
+    logits: Logits | None = None
+
+    @property
+    def is_entrywise(self) -> bool:
+        """Whether the equation is one between entries."""
+        return not isinstance(self.equation.lhs, sp.MatrixExpr)
+
+
+@lru_cache(maxsize=256)  # keyed by layers, which hold arrays: bounded
+def update(layer: Layer) -> Update:
+    """Return the kernel update of one layer."""
+    match layer:
+        case Dense():
+            return _dense(layer)
+        case Pointwise():
+            return _pointwise(layer)
+        case RMSNorm() | LayerNorm():
+            return _norm(layer)
+        case Mix():
+            return _mix()
+        case Attention():
+            return _attention(layer)
+        case Residual():
+            return _residual(layer)
+        case Custom():
+            equation = layer.equation(K_MATRIX, NEXT_MATRIX, i, j)
+            return Update(equation, (), (Step("Given", f"By {layer!r}.", equation),))
+
+
+def kernel_of(definition: Poly, width: sp.Expr = N_OUT) -> Poly:
+    """Return (1/n_out) sum_k Y[i, k] Y[j, k] for Y[i, k] = `definition`."""
+    other = definition.renamed({I: J})
+    return total(definition * other, K_OUT).scaled(1 / width)
+
+
+@cache
+def _derive(definition: Poly) -> tuple[Any, tuple[Step, ...]]:
+    """Return E K' as a matrix expression, with the steps: define, pair, contract."""
+    kernel = kernel_of(definition)
+    mean = as_kernel(expectation(kernel), X, K, N_IN)
+    matrix = to_matrix(mean, I, J)
+    steps = (
+        _defined(definition),
+        Step(
+            "Wick",
+            "E K'[i,j] = (1/n_out) sum_k E Y[i,k] Y[j,k]: pair the entries of each weight "
+            "matrix, carry out the sums over the deltas, and write K for X X^T/n.",
+            sp.Eq(sp.Symbol("K'_ij"), to_sum(mean)),
+        ),
+    )
+    return matrix, steps
+
+
+def _defined(definition: Poly) -> Step:
+    return Step(
+        "Definition", "The finite layer.", sp.Eq(sp.Symbol("Y_ik"), to_sum(definition))
+    )
+
+
+def _dense_values(
+    layer: Dense, label: str = ""
+) -> tuple[tuple[sp.Symbol, Number], ...]:
+    symbols = scales(label)
+    return (
+        (symbols.variance, layer.variance),
+        (symbols.bias_variance, layer.bias_variance),
+    )
+
+
+def _dense(layer: Dense) -> Update:
+    matrix, steps = _derive(dense_definition(layer))
+    equation = sp.Eq(NEXT_MATRIX, matrix)
+    return Update(equation, _dense_values(layer), (*steps, _hence(equation)))
+
+
+def _hence(equation: sp.Eq) -> Step:
+    return Step("Hence", "In matrix form.", equation)
+
+
+def _mix() -> Update:
+    a = Index("j", T)
+    definition = total(A(I, a) * given_state(a, (K_OUT,)), a)
+    matrix, steps = _derive_given(definition)
+    equation = sp.Eq(NEXT_MATRIX, matrix)
+    return Update(equation, (), (*steps, _hence(equation)))
+
+
+def _derive_given(definition: Poly) -> tuple[Any, tuple[Step, ...]]:
+    """As `_derive`, for a layer without weights: nothing is random, the width stays."""
+    kernel = as_kernel(kernel_of(definition, N_OUT), X, K, N_OUT)
+    return to_matrix(kernel, I, J), (_defined(definition),)
+
+
+def _norm(layer: RMSNorm | LayerNorm) -> Update:
+    a = Index("a", N_OUT)
+    row = given_state(I, (K_OUT,))
+    if isinstance(layer, LayerNorm):
+        row = row - total(given_state(I, (a,)), a).scaled(1 / N_OUT)
+    centred = feature_means(as_kernel(kernel_of(row), X, K, N_OUT))
+    definition = NORM(I) * row
+    steps = [_defined(definition)]
+    if isinstance(layer, LayerNorm):
+        zero = E(sp.IndexedBase("m")[i] ** 2)
+        steps.append(
+            Step(
+                "Feature mean",
+                "m_i is the mean over features; it vanishes in the limit, as the typing "
+                "rules made sure.",
+                sp.Eq(zero, sp.Integer(0)),
+            )
+        )
+    limit = Poly(
+        tuple(t for t in centred.terms if all(f.tensor != MEAN for f in t.factors))
+    )
+    entry = _entry(limit)
+    size = [entry.subs({i: k, j: k}, simultaneous=True) for k in (i, j)]
+    equation = sp.Eq(
+        NEXT_MATRIX[i, j], entry / (sp.sqrt(size[0] + EPS) * sp.sqrt(size[1] + EPS))
+    )
+    reason = "r_i = 1/sqrt(K'_ii + eps), with K' before the division."
+    steps.append(Step("Normalise", reason, equation))
+    return Update(equation, ((EPS, layer.eps),), tuple(steps))
+
+
+def _entry(poly: Poly) -> sp.Expr:
+    """Return a polynomial in entries of K at (i, j) as entries of the matrix K."""
+    values = {I: i, J: j}
+    return sp.Add(
+        *(
+            t.coefficient
+            * sp.Mul(
+                *(
+                    K_MATRIX[values[f.indices[0]], values[f.indices[1]]]
+                    for f in t.factors
+                )
+            )
+            for t in poly.terms
+        )
+    )
+
+
+def feature_means(poly: Poly) -> Poly:
+    """Write each (1/n) sum_a X[i, a], a alone, as the feature mean m[i]."""
+
+    def rewrite(term: Term) -> Term:
+        for factor in term.factors:
+            if factor.tensor != X:
+                continue
+            column = factor.slots[1]
+            uses = [f for f in term.factors if set(column) & set(f.indices)]
+            if len(uses) == 1 and set(column) <= term.bound:
+                (mean,) = MEAN(factor.slots[0]).terms[0].factors
+                rest = tuple(f for f in term.factors if f is not factor)
+                size = sp.prod(index.size for index in column)
+                return rewrite(
+                    Term(
+                        size * term.coefficient, (*rest, mean), term.bound - set(column)
+                    )
+                )
+        return term
+
+    return collect(rewrite(t) for t in poly.terms)
+
+
+def _pointwise(layer: Pointwise) -> Update:
+    derived = dual(layer.phi)
+    entries = {p: K_MATRIX[i, i], q: K_MATRIX[j, j], c: K_MATRIX[i, j]}
+    equation = sp.Eq(NEXT_MATRIX[i, j], derived.value.subs(entries, simultaneous=True))
+    reason = (
+        "p = K_ii, q = K_jj, c = K_ij, since the rows of X are Gaussian in the limit."
+    )
+    return Update(equation, (), (*derived.steps, Step("Kernel", reason, equation)))
+
+
+def _attention(layer: Attention) -> Update:
+    matrix, steps = _derive(attention_definition(layer))
+    values = _dense_values(layer.value, "V") + _dense_values(layer.output, "O")
+    equation = sp.Eq(NEXT_MATRIX, matrix)
+    steps = (*steps, _hence(equation))
+    match layer.pattern:
+        case Uniform() | Fixed():
+            return Update(equation, values, steps)
+        case Softmax() | Saturated():
+            law, more = logits_law(layer.pattern)
+            if law.variance == 0:
+                # All heads have the same logits, so the mean over heads is no mean.
+                equation = sp.Eq(NEXT_MATRIX, without_average(equation.rhs))
+            return Update(equation, values, (*steps, *more), law)
+
+
+def without_average(matrix: Any) -> Any:
+    """Return the matrix expression with the body of each `Average` in its place."""
+    return matrix.replace(lambda e: isinstance(e, Average), lambda e: e.body)
+
+
+@cache
+def _logit_moments(scale: Any, tied: bool) -> tuple[sp.Expr, sp.Expr, tuple[Step, ...]]:
+    """Return the coefficients of K in E G and of K K in Cov G in the limit d -> oo."""
+    d = sp.Symbol("d", positive=True)
+    a, b = Index("a_", T), Index("b_", T)
+    h = Index("h", HEADS)
+    one = logits_definition(scale, tied, h, a, I)
+    two = logits_definition(scale, tied, h, b, J)
+    no_bias = {scales(x).bias_variance: 0 for x in "QK"}
+
+    def limit_of(poly: Poly) -> Poly:
+        per_head = poly.map(
+            lambda t: Term(
+                sp.simplify(t.coefficient.subs(no_bias).subs(HEADS, N_IN / d)),
+                t.factors,
+                t.bound,
+            )
+        )
+        return per_head.map(
+            lambda t: Term(sp.limit(t.coefficient, d, sp.oo), t.factors, t.bound)
+        )
+
+    exact_mean = as_kernel(expectation(one), X, K, N_IN)
+    other_mean = as_kernel(expectation(two), X, K, N_IN)
+    second = as_kernel(expectation(one * two), X, K, N_IN)
+    mean = limit_of(exact_mean)
+    covariance = limit_of(second - exact_mean * other_mean)
+    product = K(a, b) * K(I, J)
+    mean_part = _coefficient(mean, K(a, I))
+    covariance_part = _coefficient(covariance, product)
+    G = sp.IndexedBase("G")
+    left = sp.Symbol("Cov(G_ai, G_bj)")
+    steps = (
+        Step(
+            "Logits",
+            "Their mean in the limit of a wide head (d -> oo).",
+            sp.Eq(E(G[sp.Symbol("a"), i]), to_sum(mean)),
+        ),
+        Step(
+            "Logits",
+            "Their covariance in the same limit.",
+            sp.Eq(left, to_sum(covariance)),
+        ),
+    )
+    return mean_part, covariance_part, steps
+
+
+def _coefficient(poly: Poly, monomial: Poly) -> sp.Expr:
+    """Return the coefficient when `poly` is a multiple of `monomial`."""
+    if not poly.terms:
+        return sp.Integer(0)
+    (expected,) = collect(monomial.terms).terms
+    (term,) = poly.terms
+    if term.factors != expected.factors:
+        raise AssertionError(
+            f"the logits have the moment {poly}, not a multiple of {monomial}"
+        )
+    return term.coefficient
+
+
+def logits_law(pattern: Scored) -> tuple[Logits, tuple[Step, ...]]:
+    """Return the limit law of the logits of a scored pattern, and its derivation."""
+    mean, variance, steps = _logit_moments(pattern.scale, pattern.tied)
+    query, key = query_key(pattern)
+    values = {
+        scales("Q").variance: sp.sympify(query.variance),
+        scales("K").variance: sp.sympify(key.variance),
+    }
+    law = Logits(mean.subs(values), variance.subs(values))
+    if law.variance == 0:
+        reason = "The logits do not fluctuate in the limit."
+        result = sp.Eq(sp.Symbol("G"), law.mean * K_MATRIX)
+    else:
+        reason = (
+            "Each logit is a sum of d independent terms, so the logits are Gaussian in the "
+            "limit, and independent over heads; the mean over many heads is the expectation."
+        )
+        result = sp.Eq(
+            sp.Symbol("Cov(G_ai, G_bj)"),
+            law.variance * sp.Symbol("K_ab") * sp.Symbol("K_ij"),
+        )
+    return law, (*steps, Step("Limit law", reason, result))
+
+
+def _residual(layer: Residual) -> Update:
+    values = ((SKIP, layer.skip), (WEIGHT, layer.weight))
+    if mixes(layer.branch) is not None:
+        a = Index("j", T)
+        state = given_state(I, (K_OUT,)).scaled(SKIP)
+        mixed = total(A(I, a) * given_state(a, (K_OUT,)), a).scaled(WEIGHT)
+        matrix, steps = _derive_given(state + mixed)
+        equation = sp.Eq(NEXT_MATRIX, matrix)
+        return Update(equation, values, (*steps, _hence(equation)))
+    a = Index("a", N_IN)
+    hidden = Tensor("F")  # what the branch's last weights act on
+    W = Tensor("W", Gaussian(1 / N_IN))
+    skip = given_state(I, (K_OUT,)).scaled(SKIP)
+    branch = total(hidden(I, a) * W(a, K_OUT), a).scaled(WEIGHT)
+    cross = expectation(total(skip * branch.renamed({I: J}), K_OUT))
+    if cross.terms:
+        raise AssertionError(
+            f"the cross term of a residual branch does not vanish: {cross}"
+        )
+    own_width = {N_IN: N_OUT}
+    parts = as_kernel(expectation(kernel_of(skip + branch)), X, K, N_OUT)
+    BRANCH = Tensor("K_B", symmetric=True)
+    parts = as_kernel(parts, hidden, BRANCH, N_IN)
+    equation = sp.Eq(NEXT_MATRIX, to_matrix(parts, I, J).subs(own_width))
+    steps = (
+        _defined(skip + branch),
+        Step(
+            "Cross term",
+            "It holds an odd number of the branch's last weights, which have mean zero and "
+            "on which X does not depend.",
+            sp.Eq(E(sp.Symbol("X_ik") * sp.Symbol("B_jk")), sp.Integer(0)),
+        ),
+        Step(
+            "Wick",
+            "Pair the branch's last weights; K_B is the branch's kernel.",
+            equation,
+        ),
+    )
+    return Update(equation, values, steps)
