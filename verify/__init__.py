@@ -1,0 +1,1 @@
+"""Finite networks, decisions and claims."""

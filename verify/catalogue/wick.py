@@ -1,0 +1,517 @@
+"""Claims about products of random matrices: what Wick's calculus says of attention layers.
+
+Entries A-01, A-02 and A-17: arXiv 2302.10322, section 3, re-derived by theory/wick/.
+"""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+import sympy as sp
+import torch
+from hypothesis import strategies as st
+from jaxtyping import Float
+
+from asymptest.numerics.kernel import kernel
+from asymptest.numerics.moments import chain_variance, residual_variance
+from asymptest.theory.definition import N_IN, I, J, T, X
+from asymptest.theory.fluctuation import chain_moment
+from asymptest.theory.network import Attention, Dense, Mix, Network, Residual
+from asymptest.theory.patterns import Fixed
+from asymptest.theory.steps import E
+from asymptest.theory.update import K_MATRIX, NEXT_MATRIX
+from asymptest.theory.wick.expectation import expectation
+from asymptest.theory.wick.laws import Gaussian, Haar
+from asymptest.theory.wick.matrices import to_sum
+from asymptest.theory.wick.tensors import Index, Tensor, total
+from asymptest.verify.claim import Claim, Exact, FiniteLaw, Identity, Rng, Source
+from asymptest.verify.deterministic import EPS
+from asymptest.verify.families import (
+    finite_kernels,
+    kernels_of_size,
+    mean_kernel,
+    natural_scale,
+    upper,
+)
+from asymptest.verify.finite import finite, kernel_of
+from asymptest.verify.inputs import torch_generator
+from asymptest.verify.weights import normal
+
+Kernel = Float[np.ndarray, "T T"]
+Stack = Float[np.ndarray, "layers T T"]
+
+PAPER = "arXiv 2302.10322 (He et al., ICLR 2023)"
+HAAR = Dense(init="orthogonal")
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """Attention matrices, one a layer or one a head, and the kernel of the input."""
+
+    A: Stack
+    K0: Kernel
+    width: int
+    heads: int = 1
+
+
+@st.composite
+def attention_matrices(draw: st.DrawFn, count: int, size: int) -> Stack:
+    """Draw `count` row-stochastic matrices, all different unless they shrink."""
+    weight = st.integers(0, 9)
+    raw = [
+        [[draw(weight) for _ in range(size)] for _ in range(size)] for _ in range(count)
+    ]
+    counts = np.array(raw, dtype=np.float64) + np.eye(size)  # no row is empty
+    return counts / counts.sum(-1, keepdims=True)
+
+
+@st.composite
+def deep_stacks(draw: st.DrawFn) -> Mixing:
+    """Draw L layers of attention matrices on T positions and a width of at least T."""
+    size, depth = draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    heads = draw(st.sampled_from([1, 2, 4]))
+    width = heads * draw(st.integers(-(-size // heads), 16))
+    return Mixing(
+        draw(attention_matrices(depth, size)), draw(kernels_of_size(size)), width, heads
+    )
+
+
+def stack_of(mixing: Mixing, value: Dense = HAAR, output: Dense = HAAR) -> Network:
+    """Return the skipless attention-only network, a layer for each matrix."""
+    layers = [
+        Attention(Fixed(A), "full", mixing.heads, value, output) for A in mixing.A
+    ]
+    return reduce(lambda left, right: left >> right, layers)  # type: ignore[arg-type]
+
+
+def one_draw(network: Network, mixing: Mixing, rng: Rng) -> Kernel:
+    """Return the kernel of a single finite network."""
+    return finite_kernels(network, mixing.K0, mixing.width, 1, rng)[0]
+
+
+def product(mixing: Mixing) -> Kernel:
+    """Return A_L ... A_1."""
+    return reduce(lambda left, A: A @ left, mixing.A, np.eye(len(mixing.K0)))
+
+
+def rounding(mixing: Mixing) -> float:
+    """Bound the rounding of a chain of orthogonal layers.
+
+    Each layer multiplies by a Haar matrix twice (orthogonal to a few width * eps) and by A
+    (dot products of length T, rows of sum 1, so that nothing grows).
+    """
+    layers, size = len(mixing.A), len(mixing.K0)
+    return (
+        16
+        * layers
+        * (size + 2 * mixing.width)
+        * EPS
+        * float(np.diagonal(mixing.K0).max())
+    )
+
+
+EXACT = Exact(
+    left=lambda m, rng: one_draw(stack_of(m), m, rng),
+    right=lambda m: product(m) @ m.K0 @ product(m).T,
+    bound=rounding,
+)
+
+
+def _different_heads(mixing: Mixing, rng: Rng) -> Kernel:
+    """One layer whose heads have the matrices of the layers: no longer exact."""
+    heads = len(mixing.A)
+    width = heads * -(-max(mixing.width, len(mixing.K0)) // heads)
+    layer = Attention(Fixed(mixing.A), "full", heads, HAAR, HAAR)
+    return finite_kernels(layer, mixing.K0, width, 1, rng)[0]
+
+
+ORTHOGONAL_EXACT = Claim(
+    name="wick/orthogonal-attention-is-exact",
+    statement=(
+        sp.Eq(
+            NEXT_MATRIX,
+            sp.MatrixSymbol("A", T, T) * K_MATRIX * sp.MatrixSymbol("A", T, T).T,
+        ),
+    ),
+    source=Source(PAPER, "section 3 (entry A-01 a)"),
+    instances=deep_stacks(),
+    evidence=(EXACT,),
+    mutants={
+        "transpose of A missing": replace(EXACT, right=lambda m: product(m) @ m.K0),
+        "A transposed": replace(
+            EXACT, right=lambda m: product(m).T @ m.K0 @ product(m)
+        ),
+        "W^O Gaussian": replace(
+            EXACT, left=lambda m, rng: one_draw(stack_of(m, output=Dense()), m, rng)
+        ),
+        "a different A_h in each head": replace(
+            EXACT,
+            left=_different_heads,
+            right=lambda m: np.mean([A @ m.K0 @ A.T for A in m.A], axis=0),
+        ),
+    },
+    limits="Checked for up to 8 layers, 6 positions and 64 features.",
+)
+
+
+# --- (b) Gaussian weights: the law of a row's squared length -------------------------
+
+CHAIN_DEPTH = 3
+
+
+def _relative_squares(mixing: Mixing, width: int, copies: int, rng: Rng) -> np.ndarray:
+    """Return (q_L / q_L's mean - 1)^2 for each position, over independent chains."""
+    network = reduce(lambda a, b: a >> b, [Mix(A) >> Dense() for A in mixing.A])
+    kernels = finite_kernels(network, mixing.K0, width, copies, rng)
+    mean = kernel(network, mixing.K0)
+    return (np.diagonal(kernels, axis1=1, axis2=2) / np.diagonal(mean) - 1) ** 2
+
+
+def _chain_spread(depth: int, width: int) -> float:
+    """Return std((r - 1)^2) / E (r - 1)^2, r a product of `depth` chi^2_n / n.
+
+    E r^k = prod_{j<k} (1 + 2 j / n)^depth.
+    """
+    m = [
+        float(np.prod([1 + 2 * j / width for j in range(k)])) ** depth for k in range(5)
+    ]
+    second = m[2] - 1
+    fourth = m[4] - 4 * m[3] + 6 * m[2] - 4 * m[1] + 1
+    return (fourth - second**2) ** 0.5 / second
+
+
+@st.composite
+def chains(draw: st.DrawFn, depth: int, size: int) -> Mixing:
+    """Draw a chain of attention matrices and Gaussian layers."""
+    return Mixing(draw(attention_matrices(depth, size)), draw(kernels_of_size(size)), 0)
+
+
+def _constant(value: float, mixing: Mixing) -> np.ndarray:
+    return np.full(len(mixing.K0), value)
+
+
+CHAIN_WIDTHS = (16, 32)
+CHAIN = FiniteLaw(
+    sample=_relative_squares,
+    predict=lambda m, n: _constant(chain_variance(CHAIN_DEPTH, n), m),
+    scale=lambda m, n: _constant(chain_variance(CHAIN_DEPTH, n), m),
+    widths=CHAIN_WIDTHS,
+    spread=_chain_spread(CHAIN_DEPTH, min(CHAIN_WIDTHS)),
+    group=64,
+    coarseness=10,
+    rate=True,
+)
+
+_n, _L = sp.Symbol("n", integer=True, positive=True), sp.Symbol("L")
+
+GAUSSIAN_CHAIN = Claim(
+    name="wick/gaussian-chain-variance",
+    statement=(
+        sp.Eq(sp.Symbol("Var(q_L)") / sp.Symbol("q_L") ** 2, chain_moment(_L) - 1),
+    ),
+    source=Source(PAPER, "section 3 (entry A-01 b)"),
+    instances=chains(CHAIN_DEPTH, 2),
+    evidence=(CHAIN,),
+    mutants={
+        "(1 + 1/n)^L": replace(
+            CHAIN, predict=lambda m, n: _constant((1 + 1 / n) ** CHAIN_DEPTH - 1, m)
+        ),
+        "L/n": replace(CHAIN, predict=lambda m, n: _constant(CHAIN_DEPTH / n, m)),
+        "depth off by one": replace(
+            CHAIN, predict=lambda m, n: _constant(chain_variance(CHAIN_DEPTH - 1, n), m)
+        ),
+        "1/n^2": replace(
+            CHAIN, predict=lambda m, n: _constant(chain_variance(CHAIN_DEPTH, n * n), m)
+        ),
+    },
+    limits="The second moment only; the law of q_L is a product of chi-squares.",
+)
+
+
+# --- (c) Gaussian inputs ---------------------------------------------------------------
+
+
+def _gram_errors(K0: Kernel, width: int, copies: int, rng: Rng) -> np.ndarray:
+    """Return (K_hat - K0)^2 after one orthogonal layer on Gaussian rows of covariance K0."""
+    R = torch.from_numpy(np.linalg.cholesky(K0))
+    X0 = R @ normal(copies, len(K0), width, generator=torch_generator(rng))
+    return upper((kernel_of(finite(HAAR, width, copies, rng), X0) - K0) ** 2)
+
+
+def gram_error(K0: Kernel, width: int) -> np.ndarray:
+    """Return E (K_hat - K0)^2 entrywise, from the pairings of the inputs' entries."""
+    rows = np.diagonal(K0)
+    values = {"ii": rows[:, None], "jj": rows[None, :], "ij": K0}
+    return upper(float(1) / width * (_gram_pairing(values)))
+
+
+def _gram_pairing(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Evaluate n Var K_hat_ij, the polynomial that Wick's calculus derives once."""
+    total_value = np.zeros_like(values["ij"])
+    for coefficient, names in _gram_terms():
+        total_value = total_value + coefficient * np.prod(
+            np.broadcast_arrays(*(values[name] for name in names)), axis=0
+        )
+    return total_value
+
+
+def _gram_terms() -> list[tuple[float, tuple[str, ...]]]:
+    """Return n Var K_hat_ij as coefficients and names of kernel entries.
+
+    X = R Z, so K_hat = R (Z Z^T / n) R^T and each pairing of Z's leaves R R^T = K.
+    """
+    from asymptest.theory.definition import dense_definition
+    from asymptest.theory.fluctuation import kernel_variance
+
+    variance = kernel_variance(dense_definition(Dense()))
+    found = []
+    for term in variance.terms:
+        coefficient = float(
+            term.coefficient.subs({sp.Symbol("s", nonnegative=True): 1}) * _n
+        )
+        names = tuple(
+            "".join(sorted(index.name for index in factor.indices))
+            for factor in term.factors
+        )
+        found.append((coefficient, names))
+    return found
+
+
+GRAM_WIDTHS = (8, 32)
+GRAM = FiniteLaw(
+    sample=_gram_errors,
+    predict=gram_error,
+    scale=gram_error,
+    widths=GRAM_WIDTHS,
+    # (K_hat_ii - K_ii)^2 is the worst entry: a squared centred chi-square, one layer deep.
+    spread=_chain_spread(1, min(GRAM_WIDTHS)),
+    group=64,
+    coarseness=10,
+    rate=True,
+)
+
+GAUSSIAN_INPUT = Claim(
+    name="wick/gaussian-input-error",
+    statement=(
+        sp.Eq(
+            sp.Symbol("n") * E(sp.Symbol("(K_hat_ij - K_ij)") ** 2),
+            sp.Symbol("K_ii") * sp.Symbol("K_jj") + sp.Symbol("K_ij") ** 2,
+        ),
+    ),
+    source=Source(PAPER, "section 3 (entry A-01 c)"),
+    instances=kernels_of_size(3),
+    evidence=(GRAM,),
+    mutants={
+        "K_ij^2 missing": replace(
+            GRAM,
+            predict=lambda K0, n: upper(
+                np.multiply.outer(np.diagonal(K0), np.diagonal(K0)) / n
+            ),
+        ),
+        "error 1/n": replace(GRAM, predict=lambda K0, n: gram_error(K0, n) / n),
+        "half the constant": replace(GRAM, predict=lambda K0, n: gram_error(K0, n) / 2),
+    },
+    limits="One layer; orthogonal weights add nothing to the inputs' fluctuation.",
+)
+
+
+# --- A-02: heads with matrices of their own -------------------------------------------
+
+
+@st.composite
+def head_stacks(draw: st.DrawFn) -> Mixing:
+    """Draw two heads with different attention matrices on three positions."""
+    A = draw(attention_matrices(2, 3))
+    A = 0.5 * A + 0.5 * np.stack(
+        [np.eye(3), np.eye(3)[::-1]]
+    )  # apart, whatever is drawn
+    return Mixing(A, draw(kernels_of_size(3)), 0, heads=2)
+
+
+def _heads_layer(mixing: Mixing) -> Network:
+    return Attention(Fixed(mixing.A), "full", 2, HAAR, HAAR)
+
+
+def _mean_over_heads(mixing: Mixing) -> Kernel:
+    return np.mean([A @ mixing.K0 @ A.T for A in mixing.A], axis=0)
+
+
+def _mean_matrix(mixing: Mixing) -> Kernel:
+    A = mixing.A.mean(axis=0)
+    return A @ mixing.K0 @ A.T
+
+
+HEADS = mean_kernel(
+    _heads_layer,
+    lambda m: m.K0,
+    _mean_over_heads,
+    widths=(8, 16),
+    # Less than independent Gaussian weights would give, sqrt(2 H / n) an entry, n = 8.
+    spread=(2 * 2 / 8) ** 0.5,
+)
+
+MULTI_HEAD = Claim(
+    name="wick/heads-average-kernels",
+    statement=(
+        sp.Eq(
+            E(sp.Symbol("K'")),
+            sp.Sum(sp.Symbol("A_h K A_h^T"), (sp.Symbol("h"), 1, sp.Symbol("H")))
+            / sp.Symbol("H"),
+        ),
+    ),
+    source=Source(PAPER, "multi-head mixing (entry A-02)"),
+    instances=head_stacks(),
+    evidence=(HEADS,),
+    mutants={
+        "mean matrix (mean A) K (mean A)^T": replace(
+            HEADS, predict=lambda m, _: upper(_mean_matrix(m))
+        ),
+        "1/H^2": replace(HEADS, predict=lambda m, _: upper(_mean_over_heads(m) / 2)),
+    },
+    limits="Two heads, three positions; the mean is exact at every width.",
+)
+
+
+# --- A-17: normalised skips ------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Skip:
+    """alpha X + beta A X W with alpha^2 + beta^2 = 1."""
+
+    alpha: float
+    A: Kernel
+    K0: Kernel
+
+    @property
+    def beta(self) -> float:
+        """The weight of the branch."""
+        return (1 - self.alpha**2) ** 0.5
+
+    @property
+    def network(self) -> Residual:
+        """The network, with orthogonal weights."""
+        return Residual(Mix(self.A) >> HAAR, self.alpha, self.beta)
+
+    @property
+    def mixed(self) -> Kernel:
+        """A K0 A^T."""
+        return self.A @ self.K0 @ self.A.T
+
+
+@st.composite
+def skips(draw: st.DrawFn) -> Skip:
+    """Draw alpha away from 0 and 1, and a matrix that differs from the identity."""
+    (A,) = draw(attention_matrices(1, 3))
+    mix = 0.5 * A + 0.5 * np.tril(np.ones((3, 3))) / np.arange(1, 4)[:, None]
+    return Skip(draw(st.floats(0.4, 0.9)), mix, draw(kernels_of_size(3)))
+
+
+NORMALISED = mean_kernel(
+    lambda s: s.network,
+    lambda s: s.K0,
+    lambda s: s.alpha**2 * s.K0 + s.beta**2 * s.mixed,
+    widths=(8, 16),
+    # The exact variance is at most 4 alpha^2 beta^2 / n <= 1/n of the skip's and the
+    # branch's sizes, and their sum is the scale: 2 alpha beta sqrt(q m) <= the scale.
+    spread=(2 / 8) ** 0.5,
+)
+
+
+def _squared_errors(skip: Skip, width: int, copies: int, rng: Rng) -> np.ndarray:
+    network = skip.network
+    kernels = finite_kernels(network, skip.K0, width, copies, rng)
+    return upper((kernels - kernel(network, skip.K0)) ** 2)
+
+
+def _error_law(skip: Skip, width: int) -> np.ndarray:
+    network = skip.network
+    return upper(residual_variance(network, "orthogonal", skip.A, skip.K0, width))
+
+
+CROSS_TERM = FiniteLaw(
+    sample=_squared_errors,
+    predict=_error_law,
+    scale=_error_law,
+    widths=(8, 32),
+    # A square of a nearly Gaussian number: relative standard deviation sqrt(2); the cross
+    # term is a sum of products, so allow twice that.
+    spread=2 * 2**0.5,
+    group=64,
+    coarseness=10,
+    rate=True,
+)
+
+
+def _cross_terms() -> dict[str, sp.Expr]:
+    """Return E (1/n) sum_k X_ik (F W)_jk for Gaussian and for Haar W, which is 0."""
+    a, k = Index("a", N_IN), Index("k", N_IN)
+    F = Tensor("F")
+    laws = {"Gaussian": Gaussian(1 / N_IN), "Haar": Haar(sp.Integer(1), N_IN)}
+    return {
+        name: to_sum(
+            expectation(total(X(I, k) * F(J, a) * Tensor("W", law)(a, k), a, k))
+        )
+        for name, law in laws.items()
+    }
+
+
+SKIP_MEAN = Claim(
+    name="wick/normalised-skip",
+    statement=(
+        sp.Eq(
+            E(sp.Symbol("K'")),
+            sp.Symbol("alpha") ** 2 * sp.Symbol("K")
+            + sp.Symbol("beta") ** 2 * sp.Symbol("A K A^T"),
+        ),
+        sp.Eq(
+            sp.Symbol("n") * sp.Symbol("Var K'_ij"),
+            sp.Symbol("alpha") ** 2
+            * sp.Symbol("beta") ** 2
+            * (
+                sp.Symbol("K_ii") * sp.Symbol("M_jj")
+                + sp.Symbol("K_jj") * sp.Symbol("M_ii")
+                + 2 * sp.Symbol("K_ij") * sp.Symbol("M_ij")
+            ),
+        ),
+    ),
+    source=Source(PAPER, "normalised skips (entry A-17)"),
+    instances=skips(),
+    evidence=(NORMALISED, CROSS_TERM, Identity(_cross_terms)),
+    mutants={
+        "alpha + beta for their squares": replace(
+            NORMALISED, predict=lambda s, _: upper(s.alpha * s.K0 + s.beta * s.mixed)
+        ),
+        "W^V W^O = I": replace(
+            NORMALISED,
+            predict=lambda s, _: upper(
+                kernel(Residual(Mix(s.A), s.alpha, s.beta), s.K0)
+            ),
+        ),
+        "exact for orthogonal weights": replace(
+            CROSS_TERM, predict=lambda s, n: np.zeros(6)
+        ),
+        "error 1/n": replace(CROSS_TERM, predict=lambda s, n: _error_law(s, n) / n),
+        "M_ij term missing": replace(
+            CROSS_TERM,
+            predict=lambda s, n: upper(
+                s.alpha**2
+                * s.beta**2
+                / n
+                * (
+                    natural_scale(s.K0) ** 2 * 0
+                    + _outer(s.K0, s.mixed)
+                    + _outer(s.mixed, s.K0)
+                )
+            ),
+        ),
+    },
+    limits="Three positions, one layer; the two laws are exact at every width.",
+)
+
+
+def _outer(K: Kernel, M: Kernel) -> Kernel:
+    return np.multiply.outer(np.diagonal(K), np.diagonal(M))
+
+
+CLAIMS = (ORTHOGONAL_EXACT, GAUSSIAN_CHAIN, GAUSSIAN_INPUT, MULTI_HEAD, SKIP_MEAN)

@@ -1,0 +1,382 @@
+"""Finite networks in PyTorch, built from the same description and definitions.
+
+`finite(network, width, copies)` is a torch module that holds `copies` independent replicates
+of every weight: one forward pass gives as many independent draws of the kernel.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import sympy as sp
+import torch
+from jaxtyping import Float, Float64, Int64
+from sympy.printing.pytorch import TorchPrinter
+from torch import Tensor as Array
+from torch import nn
+
+from asymptest.numerics.attention import as_numpy, mask_array
+from asymptest.theory.activations import Activation, x
+from asymptest.theory.definition import (
+    HEADS,
+    K_OUT,
+    N_IN,
+    N_OUT,
+    I,
+    J,
+    attention_definition,
+    dense_definition,
+    logits_definition,
+    query_key,
+    scales,
+)
+from asymptest.theory.errors import ArgumentError, ShapeError
+from asymptest.theory.network import (
+    Attention,
+    Chain,
+    Custom,
+    Dense,
+    LayerNorm,
+    Mix,
+    Mlp,
+    Network,
+    Pointwise,
+    Repeat,
+    Residual,
+    RMSNorm,
+)
+from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.rules import State, after
+from asymptest.theory.wick.tensors import Index, Poly
+from asymptest.verify.inputs import torch_generator
+from asymptest.verify.weights import Numbers, compile_definition, sample
+
+HEAD = Index("h", HEADS)
+
+
+class Weighted(nn.Module):
+    """A definition with sampled weights, evaluated on a state and given tensors."""
+
+    def __init__(
+        self,
+        definition: Poly,
+        output: tuple[Index, ...],
+        numbers: Numbers,
+        copies: int,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        items = tuple(numbers.items())
+        self.program, weights = compile_definition(definition, output, items)
+        self.weights = nn.ParameterDict(
+            {w.name: nn.Parameter(sample(w, copies, generator)) for w in weights}
+        )
+
+    def forward(self, **given: Array) -> Array:
+        """Return the definition's value, the replicate first."""
+        return self.program({**self.weights, **given})
+
+
+class DenseModule(nn.Module):
+    """X W + 1 v^T."""
+
+    def __init__(
+        self, layer: Dense, n_in: int, n_out: int, copies: int, generator: Any
+    ):
+        super().__init__()
+        self.features = n_out
+        numbers = {N_IN: n_in, N_OUT: n_out, **dense_numbers(layer)}
+        definition = dense_definition(layer)
+        self.affine = Weighted(definition, (I, K_OUT), numbers, copies, generator)
+
+    def forward(self, X: Array) -> Array:
+        """Map (copies, T, n_in) to (copies, T, n_out)."""
+        return self.affine(X=X).expand(-1, X.shape[-2], -1)
+
+
+class AttentionModule(nn.Module):
+    """concat_h(A_h(X) X W_h^V) W^O."""
+
+    def __init__(self, layer: Attention, width: int, copies: int, generator: Any):
+        super().__init__()
+        heads = number_of_heads(layer, width)
+        sizes = {N_IN: width, N_OUT: width, HEADS: heads}
+        numbers = {
+            **sizes,
+            **dense_numbers(layer.value, "V"),
+            **dense_numbers(layer.output, "O"),
+        }
+        definition = attention_definition(layer)
+        self.mix = Weighted(definition, (I, K_OUT), numbers, copies, generator)
+        self.pattern = PatternModule(layer, sizes, copies, generator)
+
+    def forward(self, X: Array) -> Array:
+        """Map (copies, T, width) to the same shape."""
+        return self.mix(X=X, A=self.pattern(X)).expand(-1, X.shape[-2], -1)
+
+
+class PatternModule(nn.Module):
+    """The attention matrices of all heads, (T, T) or (heads, T, T), each maybe by copy."""
+
+    def __init__(self, layer: Attention, sizes: Numbers, copies: int, generator: Any):
+        super().__init__()
+        self.layer = layer
+        self.logits: Weighted | None = None
+        if isinstance(layer.pattern, Scored):
+            query, key = query_key(layer.pattern)
+            numbers = {**sizes, **dense_numbers(query, "Q"), **dense_numbers(key, "K")}
+            pattern = layer.pattern
+            definition = logits_definition(pattern.scale, pattern.tied, HEAD, I, J)
+            self.logits = Weighted(definition, (HEAD, I, J), numbers, copies, generator)
+
+    def forward(self, X: Array) -> Array:
+        """Return A for the states X."""
+        match self.layer.pattern:
+            case Fixed(table):
+                A = torch.tensor(as_numpy(table), dtype=X.dtype)
+                if A.shape[-1] != X.shape[-2]:
+                    raise ShapeError(
+                        f"Fixed.A is for {A.shape[-1]} positions, the state has "
+                        f"{X.shape[-2]}"
+                    )
+                return A
+            case Uniform():
+                seen = self.seen(X).to(X.dtype)
+                return seen / seen.sum(-1, keepdim=True)
+            case Softmax():
+                hidden = self.hidden_logits(X)
+                return torch.softmax(hidden, dim=-1)
+            case Saturated():
+                hidden = self.hidden_logits(X)
+                finite_part = torch.where(hidden.isfinite(), hidden.abs(), 0.0)
+                slack = TIE * finite_part.amax(-1, keepdim=True)
+                ties = (hidden >= hidden.amax(-1, keepdim=True) - slack).to(X.dtype)
+                return ties / ties.sum(-1, keepdim=True)
+
+    def seen(self, X: Array) -> Array:
+        """Return the mask as a boolean tensor."""
+        return torch.tensor(mask_array(self.layer.mask, X.shape[-2]))
+
+    def hidden_logits(self, X: Array) -> Array:
+        """Return the logits, -inf where a position is hidden."""
+        assert self.logits is not None
+        seen = self.seen(X)
+        G = self.logits(X=X)
+        return torch.where(seen, G.expand(*G.shape[:-2], *seen.shape), -torch.inf)
+
+
+class PointwiseModule(nn.Module):
+    """phi(X)."""
+
+    def __init__(self, phi: Activation):
+        super().__init__()
+        self.phi = torch_activation(phi)
+
+    def forward(self, X: Array) -> Array:
+        """Apply phi entrywise."""
+        return self.phi(X)
+
+
+class NormModule(nn.Module):
+    """Rows over sqrt(mean square + eps), their mean removed first for LayerNorm."""
+
+    def __init__(self, eps: float, centre: bool):
+        super().__init__()
+        self.eps, self.centre = eps, centre
+
+    def forward(self, X: Array) -> Array:
+        """Normalise each row."""
+        Y = X - X.mean(-1, keepdim=True) if self.centre else X
+        return Y / torch.sqrt(Y.square().mean(-1, keepdim=True) + self.eps)
+
+
+class MixModule(nn.Module):
+    """A X."""
+
+    def __init__(self, layer: Mix):
+        super().__init__()
+        self.register_buffer("A", torch.tensor(as_numpy(layer.A)))
+
+    def forward(self, X: Array) -> Array:
+        """Mix the positions."""
+        return self.A @ X
+
+
+class ResidualModule(nn.Module):
+    """skip X + weight branch(X)."""
+
+    def __init__(self, branch: nn.Module, skip: float, weight: float):
+        super().__init__()
+        self.branch, self.skip, self.weight = branch, skip, weight
+
+    def forward(self, X: Array) -> Array:
+        """Add the branch to the skip."""
+        return self.skip * X + self.weight * self.branch(X)
+
+
+class FiniteNetwork(nn.Module):
+    """`copies` independent replicates of a network of finite width."""
+
+    def __init__(self, network: Network, width: int, copies: int, body: nn.Module):
+        super().__init__()
+        self.network, self.width, self.copies = network, width, copies
+        self.body = body
+
+    def forward(self, X: Array) -> Array:
+        """Map states (copies, T, width), or (T, width) for all copies, to (copies, T, n)."""
+        if X.shape[-1] != self.width:
+            raise ShapeError(
+                f"the network has width {self.width}, but the state has the shape "
+                f"{tuple(X.shape)}; its last axis must be {self.width}"
+            )
+        return self.body(X.expand(self.copies, *X.shape[-2:]))
+
+
+def finite(
+    network: Network,
+    width: int,
+    copies: int = 1,
+    rng: np.random.Generator | int = 0,
+) -> FiniteNetwork:
+    """Return a torch module (float64) holding `copies` independent networks.
+
+    Args:
+        network: the description.
+        width: n; a multiple of every number of heads.
+        copies: the number of replicates.
+        rng: NumPy generator or seed of all weights.
+
+    Raises:
+        ArgumentError: if width or copies is not positive, or a parameter has no number.
+        ShapeError: if a width is no whole number, or is not divisible by the heads.
+    """
+    if width < 1 or copies < 1:
+        raise ArgumentError(
+            f"width and copies must be at least 1; got width = {width}, copies = {copies}"
+        )
+    generator = torch_generator(rng)
+    body, _ = _build(network, State(), width, copies, generator)
+    return FiniteNetwork(network, width, copies, body)
+
+
+def _build(
+    network: Network, state: State, width: int, copies: int, generator: torch.Generator
+) -> tuple[nn.Module, State]:
+    """Return the module of a network that acts on `state`, and the state it leaves."""
+    out = after(network, state)
+    match network:
+        case Dense():
+            sizes = (whole(state.width * width), whole(out.width * width))
+            module: nn.Module = DenseModule(network, *sizes, copies, generator)
+        case Pointwise(phi):
+            module = PointwiseModule(phi)
+        case Mlp():
+            module, _ = _build(network.layers, state, width, copies, generator)
+        case RMSNorm(eps):
+            module = NormModule(number(eps, "RMSNorm.eps"), centre=False)
+        case LayerNorm(eps):
+            module = NormModule(number(eps, "LayerNorm.eps"), centre=True)
+        case Mix():
+            module = MixModule(network)
+        case Attention():
+            n = whole(state.width * width)
+            module = AttentionModule(network, n, copies, generator)
+        case Residual(branch, skip, weight):
+            inner, _ = _build(branch, state, width, copies, generator)
+            factors = number(skip, "Residual.skip"), number(weight, "Residual.weight")
+            module = ResidualModule(inner, *factors)
+        case Chain(layers):
+            parts: list[nn.Module] = []
+            for layer in layers:
+                part, state = _build(layer, state, width, copies, generator)
+                parts.append(part)
+            module = nn.Sequential(*parts)
+        case Repeat(block, depth):
+            parts = []
+            for _ in range(depth):
+                part, state = _build(block, state, width, copies, generator)
+                parts.append(part)
+            module = nn.Sequential(*parts)
+        case Custom():
+            module = network.finite(whole(state.width * width), copies, generator)
+    return module, out
+
+
+def whole(width: Any) -> int:
+    """Return a width as an integer, or raise ShapeError."""
+    if width != int(width):
+        raise ShapeError(
+            f"a layer would have {width} features; choose a width that makes this whole"
+        )
+    return int(width)
+
+
+def number(value: Any, name: str) -> float:
+    """Return a parameter as a number, or raise ArgumentError if it is a symbol."""
+    try:
+        return float(value)
+    except TypeError:
+        raise ArgumentError(
+            f"{name} = {value} is a symbol; a finite network needs a number"
+        ) from None
+
+
+def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:
+    """Return the numbers of one Dense layer, by symbol."""
+    symbols = scales(label)
+    return {
+        symbols.variance: number(layer.variance, "Dense.variance"),
+        symbols.bias_variance: number(layer.bias_variance, "Dense.bias_variance"),
+    }
+
+
+def number_of_heads(layer: Attention, width: int) -> int:
+    """Return the heads at this width; "sqrt" is the largest divisor up to its root.
+
+    Raises:
+        ShapeError: if the width is not divisible by the heads.
+    """
+    if layer.heads == "sqrt":
+        return next(h for h in range(isqrt(width), 0, -1) if width % h == 0)
+    if width % layer.heads:
+        raise ShapeError(
+            f"width = {width} is not divisible by heads = {layer.heads}; choose a multiple"
+        )
+    return layer.heads
+
+
+class _TorchPrinter(TorchPrinter):
+    """SymPy's own, but for heaviside(x, 0.5) and sqrt(2), where torch wants tensors."""
+
+    def _print_Pow(self, expr: Any) -> str:  # noqa: N802 (SymPy's name)
+        return repr(float(expr)) if expr.is_number else super()._print_Pow(expr)
+
+    def _print_Heaviside(self, expr: Any) -> str:  # noqa: N802
+        return f"step({self._print(expr.args[0])})"
+
+
+@cache
+def torch_activation(phi: Activation) -> Callable[[Array], Array]:
+    """Return phi as a torch function, compiled from its expression."""
+    names = {"step": lambda X: torch.heaviside(X, X.new_tensor(0.5))}
+    printer = _TorchPrinter({"fully_qualified_modules": False, "inline": True})
+    function = sp.lambdify(x, phi.expr, modules=[names, torch], printer=printer)
+    if phi.expr.has(x):
+        return function
+    return lambda X: torch.full_like(X, float(phi.expr))
+
+
+def kernel_of(
+    module: nn.Module, X0: Float[Array, "*copies T width"] | Int64[Array, "*copies T"]
+) -> Float[np.ndarray, "copies T T"]:
+    """Return the kernels X X^T / n of a module's output, one a replicate.
+
+    Args:
+        module: maps X0 to a state (copies, T, n).
+        X0: input state, or token ids if the module embeds them.
+    """
+    with torch.no_grad():
+        X: Float64[Array, "copies T n"] = module(X0)
+        return (X @ X.mT / X.shape[-1]).numpy()
