@@ -15,13 +15,14 @@ from scipy import special
 from sympy.printing.numpy import SciPyPrinter
 
 from asymptest.theory.activations import Activation, x
+from asymptest.theory.definition import T
 from asymptest.theory.errors import ArgumentError
+from asymptest.theory.substitution import put
 from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
     K_MATRIX,
     Layer,
-    T,
     i,
     j,
     update,
@@ -43,8 +44,8 @@ class _Printer(SciPyPrinter):
             f"(({self._print(scalar)})*({product}))" if scalar != 1 else f"({product})"
         )
 
-    def _print_Transpose(self, expr: Any) -> str:  # noqa: N802
-        return f"({self._print(expr.arg)}).mT"
+    def _print_Transpose(self, T: Any) -> str:  # noqa: N802 (and its argument)
+        return f"({self._print(T.arg)}).mT"
 
     def _print_Heaviside(self, expr: Any) -> str:  # noqa: N802
         return f"numpy.heaviside({self._print(expr.args[0])}, 0.5)"
@@ -79,7 +80,7 @@ def compiled(layer: Layer) -> tuple[Callable[..., Any], bool]:
     rest = [(s, float(v)) for s, v in derived.values if s not in exact]
     symbols, values = tuple(s for s, _ in rest), [v for _, v in rest]
     make = entry_function if derived.is_entrywise else matrix_function
-    function = make(derived.equation.rhs.subs(exact), symbols)
+    function = make(put(exact, derived.equation.rhs), symbols)
     return (lambda *arrays: function(*arrays, *values)), derived.is_entrywise
 
 
@@ -99,11 +100,11 @@ def entry_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., An
     return _lambdify([a, b, rho, *symbols], in_correlation(expr))
 
 
-def in_correlation(expr: sp.Expr) -> sp.Expr:
+def in_correlation(expr: Any) -> Any:
     """Return `expr` with every square root factored, so that 1 - rho^2 does not cancel."""
 
     def is_root(e: Any) -> bool:
-        return isinstance(e, sp.Pow) and e.exp.is_Rational and e.exp.q == 2
+        return e.is_Pow and e.exp.is_Rational and e.exp.q == 2
 
     if any(e.base in (a, b) and e.exp.is_negative for e in expr.atoms(sp.Pow)):
         expr = sp.expand(expr)  # cancels a / a, which a zero row would turn into nan

@@ -17,21 +17,8 @@ from asymptest.numerics.panels import (
     evaluate,
     expectation,
 )
-from asymptest.theory.errors import AccuracyError, ArgumentError
+from asymptest.theory.errors import AccuracyError
 
-CUTS = (
-    8.25,
-    9.0,
-    10.0,
-    12.0,
-    14.0,
-    16.0,
-    20.0,
-    24.0,
-    28.0,
-    32.0,
-    38.0,
-)  # exp(-38²/2) is the last above 0
 COARSEST = 0.3  # its double, 0.6, still integrates the Gaussian alone to 1e-23
 # A value of φ costs twice as much on a panel as on a grid (bookkeeping, exponentials),
 # and is computed at orders 16 and 12.
@@ -63,37 +50,6 @@ class Plane:
     def take(self, rows: np.ndarray) -> "Plane":
         """Return the integrals of these rows."""
         return Plane(self.sigma[rows], self.tau[rows], self.rho[rows], self.cut[rows])
-
-
-def cuts(phi: Phi, sigma: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Return where to cut z so that E φ(σz)² loses less than 1e-15 of itself.
-
-    Raises:
-        ArgumentError: if φ is not finite before that point.
-        AccuracyError: if there is no such point: φ(σz)² exp(-z²/2) does not die out.
-    """
-    z = np.arange(0.0, 38.01, 0.25)
-    found = np.empty(len(sigma))
-    for start in range(0, len(sigma), 256):
-        part = slice(start, start + 256)
-        x = np.stack([sigma[part, None] * z, -sigma[part, None] * z])
-        with np.errstate(all="ignore"):  # finiteness is looked at below
-            y = np.broadcast_to(np.asarray(phi(x)), x.shape)
-            log_weight = 2 * np.log(np.abs(y)).max(axis=0) - z * z / 2
-        finite = np.isfinite(y).all(axis=0)
-        # Behind the first overflow nothing is known; before it, φ must have died out.
-        known = np.logical_and.accumulate(finite, axis=1)
-        log_weight = np.where(known, log_weight, -np.inf)
-        top = log_weight.max(axis=1, keepdims=True)
-        # The tail beyond z is less than the integrand at z, by a factor of z.
-        small = log_weight <= top + np.log(1e-14)
-        gone = np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1] & known
-        at = np.searchsorted(z, CUTS)
-        if not gone[:, at].any(axis=1).all():
-            row = int(np.argmin(gone[:, at].any(axis=1)))
-            _raise_no_cut(x[:, row], y[:, row], float(sigma[start + row]))
-        found[part] = np.asarray(CUTS)[np.argmax(gone[:, at], axis=1)]
-    return found
 
 
 def agree(
@@ -312,18 +268,3 @@ def _blocks(count: int, width: int) -> list[slice]:
     """Return slices of `count` rows of `width` values, CHUNK values at a time."""
     step = max(1, CHUNK // width)
     return [slice(start, start + step) for start in range(0, count, step)]
-
-
-def _raise_no_cut(x: np.ndarray, y: np.ndarray, sigma: float) -> None:
-    bad = np.argwhere(~np.isfinite(y.T))
-    if len(bad):
-        at = tuple(bad[0][::-1])
-        raise ArgumentError(
-            f"phi must be finite where the Gaussian has its mass; got phi({x[at]:.6g}) "
-            f"= {y[at]} at standard deviation {sigma:.6g}; rewrite phi or lower the "
-            "variance"
-        )
-    raise AccuracyError(
-        f"E phi(u)^2 does not converge within 38 standard deviations of {sigma:.6g}; "
-        "phi grows too fast for this variance"
-    )

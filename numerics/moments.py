@@ -15,6 +15,7 @@ from asymptest.theory.fluctuation import (
     residual_definition,
 )
 from asymptest.theory.network import Dense, Init, Residual
+from asymptest.theory.substitution import put
 from asymptest.theory.update import SKIP, WEIGHT
 from asymptest.theory.wick.tensors import Index, Poly, Term
 
@@ -34,7 +35,7 @@ def evaluate(
     T = len(next(iter(arrays.values())))
     result = np.zeros((T, T))
     for term in poly.terms:
-        coefficient = float(term.coefficient.subs(numbers))
+        coefficient = float(put(numbers, term.coefficient))
         result += coefficient * _product(term, arrays, T)
     return result
 
@@ -74,4 +75,4 @@ def residual_variance(
 
 def chain_variance(depth: int, width: int) -> float:
     """Return Var q_L / q_0^2 of a row's squared length after `depth` Dense layers."""
-    return float(chain_moment(depth).subs(n, width)) - 1
+    return float(put({n: width}, chain_moment(depth))) - 1

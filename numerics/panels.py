@@ -1,9 +1,10 @@
-"""Gauss-Legendre panels: where a function is smooth enough to be integrated.
+"""Gauss-Legendre panels: where a function has mass, and where it is smooth.
 
-On each panel of `mesh(phi, ...)` the function φ is a polynomial of degree 15 to ten
-digits. A Gauss-Legendre rule of n points integrates degree 2n - 1, so 12 points already
-leave an error of some 1e-12, and 16 points less; two rules that agree are the error
-control of numerics/quadrature.py, which builds on this file.
+Beyond `cuts(phi, ...)` the Gaussian leaves nothing of φ². On each panel of
+`mesh(phi, ...)` the function φ is a polynomial of degree 15 to ten digits. A
+Gauss-Legendre rule of n points integrates degree 2n - 1, so 12 points already leave an
+error of some 1e-12, and 16 points less; two rules that agree are the error control of
+numerics/gaussian_rules.py, which builds on this file.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,9 @@ Phi = Callable[[np.ndarray], np.ndarray]
 RowFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)
+# exp(-38²/2) is about the smallest positive number.
+CUTS = (8.25, 9.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 38.0)
 DEGREE = 15
 RESOLVED = 1e-10  # of the two highest coefficients; squared by Gauss quadrature
 # Two panels are merged only if one polynomial fits to rounding: a bump of 1e-8 at the
@@ -65,6 +69,41 @@ def evaluate(phi: Phi, x: np.ndarray) -> np.ndarray:
             f" = {y.flat[at]}; rewrite phi or lower the variance"
         )
     return y
+
+
+def cuts(phi: Phi, sigma: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Return where to cut z so that E φ(σz)² loses less than 1e-15 of itself.
+
+    Raises:
+        ArgumentError: if φ is not finite before that point.
+        AccuracyError: if there is no such point: φ(σz)² exp(-z²/2) does not die out.
+    """
+    z = np.arange(0.0, 38.01, 0.25)  # ends at the last cut
+    found = np.empty(len(sigma))
+    for start in range(0, len(sigma), 256):
+        part = slice(start, start + 256)
+        x = np.stack([sigma[part, None] * z, -sigma[part, None] * z])
+        with np.errstate(all="ignore"):  # finiteness is looked at below
+            y = np.broadcast_to(np.asarray(phi(x)), x.shape)
+            log_weight = 2 * np.log(np.abs(y)).max(axis=0) - z * z / 2
+        finite = np.isfinite(y).all(axis=0)
+        # Behind the first overflow nothing is known; before it, φ must have died out.
+        known = np.logical_and.accumulate(finite, axis=1)
+        log_weight = np.where(known, log_weight, -np.inf)
+        top = log_weight.max(axis=1, keepdims=True)
+        # The tail beyond z is less than the integrand at z, by a factor of z.
+        small = log_weight <= top + np.log(1e-14)
+        gone = np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1] & known
+        # A φ that vanishes up to 32 deviations has E φ² < 1e-217 max φ²; its growth
+        # beyond is no reason to refuse.
+        peak = 2 * np.log(np.abs(np.where(known, y, TINY)).max(axis=(0, 2)) + TINY)
+        gone[:, -1] |= known[:, -1] & (top[:, 0] < peak - 500)
+        at = np.searchsorted(z, CUTS)
+        if not gone[:, at].any(axis=1).all():
+            row = int(np.argmin(gone[:, at].any(axis=1)))
+            _raise_no_cut(x[:, row], y[:, row], float(sigma[start + row]))
+        found[part] = np.asarray(CUTS)[np.argmax(gone[:, at], axis=1)]
+    return found
 
 
 def mesh(
@@ -236,3 +275,18 @@ def _merge(
         idle = 0 if fits.any() else idle + 1
         parity = 3 - parity
     return edges
+
+
+def _raise_no_cut(x: np.ndarray, y: np.ndarray, sigma: float) -> None:
+    bad = np.argwhere(~np.isfinite(y.T))
+    if len(bad):
+        at = tuple(bad[0][::-1])
+        raise ArgumentError(
+            f"phi must be finite where the Gaussian has its mass; got phi({x[at]:.6g}) "
+            f"= {y[at]} at standard deviation {sigma:.6g}; rewrite phi or lower the "
+            "variance"
+        )
+    raise AccuracyError(
+        f"E phi(u)^2 does not converge within 38 standard deviations of {sigma:.6g}; "
+        "phi grows too fast for this variance"
+    )

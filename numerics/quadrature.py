@@ -24,15 +24,21 @@ from jaxtyping import Bool, Float
 from asymptest.numerics.gaussian_rules import (
     Plane,
     agree,
-    cuts,
     line_rule,
     panel_rule,
     trapezoid,
 )
-from asymptest.numerics.panels import EPS, Phi, evaluate, kinked_edges, mesh
+from asymptest.numerics.panels import (
+    EPS,
+    TINY,
+    Phi,
+    cuts,
+    evaluate,
+    kinked_edges,
+    mesh,
+)
 from asymptest.theory.errors import ArgumentError, ShapeError
 
-TINY = float(np.finfo(np.float64).tiny)
 # Standard deviation that stands for the limit 0+ at a jump: u has a sign, no size.
 VANISHING = 1e-150
 

@@ -253,7 +253,7 @@ class Custom(Composable):
         name: what to call it.
         equation: K, K' (matrix symbols), i, j -> the SymPy equation for K'[i, j] in
             K[i, i], K[i, j], K[j, j]; the kernel is evaluated from it.
-        finite: (width, copies, generator) -> a torch module on (copies, T, width).
+        finite: (width, copies, NumPy generator) -> a torch module on (copies, T, width).
         gaussian: whether its output is Gaussian in the limit.
         fresh: whether it ends in fresh zero-mean weights.
         centred: whether the feature mean of its output vanishes in the limit.

@@ -79,7 +79,10 @@ def check(
 def _overall(
     claim: Claim, own: tuple[Finding, ...], mutants: Iterable[Finding]
 ) -> Status:
-    """Return the claim's status: the strongest of its evidence, if none fails."""
+    """Return the claim's status: the weakest of its evidence.
+
+    A proof of one part proves no more than that part; the list of evidence shows it.
+    """
     statuses = [finding.verdict for finding in own]
     if not statuses:
         return Status.ERROR
@@ -89,7 +92,7 @@ def _overall(
     survives = any(m.verdict is not Status.REFUTED for m in mutants)
     if survives and claim.expects is Expects.HOLDS:
         return Status.INCONCLUSIVE  # what cannot reject a wrong variant shows nothing
-    return next(status for status in HOLDING if status in statuses)
+    return next(status for status in reversed(HOLDING) if status in statuses)
 
 
 def _findings(

@@ -10,6 +10,7 @@ from hypothesis import target
 from hypothesis.strategies import SearchStrategy
 
 from asymptest.theory.errors import ArgumentError
+from asymptest.theory.substitution import put
 from asymptest.verify.claim import (
     Bound,
     Exact,
@@ -55,7 +56,7 @@ def _nonzero_point(expr: sp.Expr, random: Random) -> dict[str, Any] | None:
         values = {s: sp.Rational(random.randint(1, 99), 16) for s in symbols}
         values = {s: sp.ceiling(v) if s.is_integer else v for s, v in values.items()}
         # 50 digits: a value above 1e-30 is no rounding.
-        number = sp.N(expr.subs(values), 50)
+        number = sp.N(put(values, expr), 50)
         if number.is_number and number.is_finite and abs(number) > sp.Float("1e-30"):
             return {str(s): str(v) for s, v in values.items()}
     return None
@@ -128,10 +129,10 @@ def decide_bound(
         nonlocal comparisons, worst
         left, right = evidence.left(instance), evidence.right(instance)
         comparisons += 1
-        ratio = left / right
+        ratio = (left - evidence.slack(instance)) / right
         worst = max(worst, ratio)
         target(min(ratio, 1e6), label="left / right")
-        return not left <= right + evidence.slack(instance)
+        return not ratio <= 1
 
     found = search(_needs(instances), fails, profile.examples, seed, shrink)
     return Finding(

@@ -92,7 +92,7 @@ def mean_kernel(
 
 
 @st.composite
-def kernels_of_size(draw: st.DrawFn, T: int) -> Kernel:
+def kernels_of_size(draw, T: int) -> Kernel:
     """Draw a well-conditioned kernel: variances in [1/2, 2], correlations up to about 0.9.
 
     Limits are judged here, where every entry has a size; edges are for exact evidence.

@@ -50,7 +50,6 @@ from asymptest.theory.network import (
 from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.rules import State, after
 from asymptest.theory.wick.tensors import Index, Poly
-from asymptest.verify.inputs import torch_generator
 from asymptest.verify.weights import Numbers, compile_definition, sample
 
 HEAD = Index("h", HEADS)
@@ -65,7 +64,7 @@ class Weighted(nn.Module):
         output: tuple[Index, ...],
         numbers: Numbers,
         copies: int,
-        generator: torch.Generator,
+        generator: np.random.Generator,
     ):
         super().__init__()
         items = tuple(numbers.items())
@@ -83,7 +82,12 @@ class DenseModule(nn.Module):
     """X W + 1 v^T."""
 
     def __init__(
-        self, layer: Dense, n_in: int, n_out: int, copies: int, generator: Any
+        self,
+        layer: Dense,
+        n_in: int,
+        n_out: int,
+        copies: int,
+        generator: np.random.Generator,
     ):
         super().__init__()
         self.features = n_out
@@ -99,7 +103,9 @@ class DenseModule(nn.Module):
 class AttentionModule(nn.Module):
     """concat_h(A_h(X) X W_h^V) W^O."""
 
-    def __init__(self, layer: Attention, width: int, copies: int, generator: Any):
+    def __init__(
+        self, layer: Attention, width: int, copies: int, generator: np.random.Generator
+    ):
         super().__init__()
         heads = number_of_heads(layer, width)
         sizes = {N_IN: width, N_OUT: width, HEADS: heads}
@@ -120,7 +126,13 @@ class AttentionModule(nn.Module):
 class PatternModule(nn.Module):
     """The attention matrices of all heads, (T, T) or (heads, T, T), each maybe by copy."""
 
-    def __init__(self, layer: Attention, sizes: Numbers, copies: int, generator: Any):
+    def __init__(
+        self,
+        layer: Attention,
+        sizes: Numbers,
+        copies: int,
+        generator: np.random.Generator,
+    ):
         super().__init__()
         self.layer = layer
         self.logits: Weighted | None = None
@@ -197,7 +209,7 @@ class MixModule(nn.Module):
 
     def __init__(self, layer: Mix):
         super().__init__()
-        self.register_buffer("A", torch.tensor(as_numpy(layer.A)))
+        self.A = nn.Buffer(torch.tensor(as_numpy(layer.A)))
 
     def forward(self, X: Array) -> Array:
         """Mix the positions."""
@@ -256,13 +268,17 @@ def finite(
         raise ArgumentError(
             f"width and copies must be at least 1; got width = {width}, copies = {copies}"
         )
-    generator = torch_generator(rng)
+    generator = np.random.default_rng(rng)
     body, _ = _build(network, State(), width, copies, generator)
     return FiniteNetwork(network, width, copies, body)
 
 
 def _build(
-    network: Network, state: State, width: int, copies: int, generator: torch.Generator
+    network: Network,
+    state: State,
+    width: int,
+    copies: int,
+    generator: np.random.Generator,
 ) -> tuple[nn.Module, State]:
     """Return the module of a network that acts on `state`, and the state it leaves."""
     out = after(network, state)

@@ -10,12 +10,6 @@ from asymptest.theory.errors import ShapeError
 from asymptest.verify.weights import haar
 
 
-def torch_generator(rng: np.random.Generator | int) -> torch.Generator:
-    """Return a torch generator seeded from `rng`, a NumPy generator or a seed."""
-    seed = rng if isinstance(rng, int) else int(rng.integers(2**63))
-    return torch.Generator().manual_seed(seed)
-
-
 def exact_input(
     K0: Float[np.ndarray, "T T"],
     width: int,
@@ -37,5 +31,5 @@ def exact_input(
         )
     R = torch.from_numpy(psd_sqrt(K))
     # haar(T, n) has Q Q^T = (n / T) I: T / n of that makes orthonormal rows.
-    Q = haar(copies, T, width, torch_generator(rng)) * (T / width) ** 0.5
+    Q = haar(copies, T, width, np.random.default_rng(rng)) * (T / width) ** 0.5
     return width**0.5 * (R @ Q)

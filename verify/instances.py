@@ -8,7 +8,15 @@ from typing import Any
 import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import NoSuchExample
 from hypothesis.strategies import SearchStrategy
+
+SLOW_IS_FINE = (
+    HealthCheck.too_slow,
+    HealthCheck.filter_too_much,
+    HealthCheck.data_too_large,
+    HealthCheck.large_base_example,
+)
 
 
 def derive(*parts: Any) -> int:
@@ -38,7 +46,7 @@ def rng_for(*parts: Any) -> np.random.Generator:
     return np.random.default_rng(derive(*parts))
 
 
-def search_settings(examples: int, shrink: bool) -> settings:
+def search_settings(examples: int, shrink: bool) -> Any:
     """Return settings for a search that depends on nothing but its seed."""
     phases = (Phase.generate, Phase.target, *((Phase.shrink,) if shrink else ()))
     return settings(
@@ -47,7 +55,7 @@ def search_settings(examples: int, shrink: bool) -> settings:
         deadline=None,
         derandomize=False,
         phases=phases,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=SLOW_IS_FINE,
         print_blob=False,
     )
 
@@ -63,7 +71,7 @@ def search(
     chosen = search_settings(examples, shrink)
     try:
         return hypothesis.find(strategy, fails, settings=chosen, random=Random(seed))
-    except hypothesis.errors.NoSuchExample:
+    except NoSuchExample:
         return None
 
 

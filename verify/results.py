@@ -17,8 +17,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
+import sympy as sp
+
 from asymptest.theory.errors import ArgumentError
-from asymptest.verify.claim import Expects, Finding, Source, Status, Verdict
+from asymptest.theory.steps import statement_text
+from asymptest.verify.claim import Claim, Expects, Finding, Source, Status, Verdict
 
 FORMAT = 1  # raised when a field changes its meaning
 
@@ -60,6 +63,22 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "seconds": _number(verdict.seconds),
         "versions": dict(verdict.versions),
         "limits": verdict.limits,
+    }
+
+
+def claim_to_json(claim: Claim) -> dict[str, Any]:
+    """Return what there is to read about a claim, as JSON's own types."""
+    return {
+        "name": claim.name,
+        "statement": [statement_text(part) for part in claim.statement],
+        "latex": [sp.latex(part) for part in claim.statement],
+        "source": asdict(claim.source),
+        "expects": str(claim.expects),
+        "evidence": [type(part).__name__ for part in claim.evidence],
+        "mutants": list(claim.mutants),
+        "limits": claim.limits,
+        "counterexample": claim.counterexample,
+        "repaired": claim.repaired,
     }
 
 
@@ -149,7 +168,8 @@ class Partial:
         header: what the verdicts depend on.
 
     Attributes:
-        kept: the verdicts of an earlier run with the same header, by name.
+        kept: the verdicts of an earlier run with the same header, by name, but those
+            that say ERROR.
         replaced: whether a file of another header was there and has been started over.
 
     Raises:
@@ -167,7 +187,9 @@ class Partial:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         head, verdicts = _read_partial(self.path)
         same = head == _header_to_json(self._header)
-        self.kept = {v.name: v for v in verdicts} if same else {}
+        # What raised may have lacked memory, or time: it is tried again.
+        done = [v for v in verdicts if same and v.verdict is not Status.ERROR]
+        self.kept = {v.name: v for v in done}
         self.replaced = head is not None and not same
         # Written anew even when resuming: a torn last line must not meet the next one.
         fresh = self.path.with_name(self.path.name + ".new")

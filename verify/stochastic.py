@@ -77,10 +77,11 @@ def _decide_one(
 
         def draw(count: int) -> Float[np.ndarray, "k d"]:
             by_width = zip(first.widths, weights, shares, strict=True)
-            return sum(
+            means = [
                 w * _means(first, instance, n, count, r, rng, tally)
                 for n, w, r in by_width
-            )
+            ]
+            return np.sum(means, axis=0)
 
     else:
         scale = _joined(first, instance, "scale")

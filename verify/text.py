@@ -27,7 +27,6 @@ from asymptest.theory.network import Network
 from asymptest.verify.claim import Limit, Rng
 from asymptest.verify.families import natural_scale, upper
 from asymptest.verify.finite import finite, kernel_of
-from asymptest.verify.inputs import torch_generator
 from asymptest.verify.weights import haar
 
 Ids = Int[np.ndarray, " T"]
@@ -101,7 +100,9 @@ def token_kernel(ids: Ids) -> Float[np.ndarray, "T T"]:
     return (ids[:, None] == ids[None, :]).astype(np.float64)
 
 
-def side_by_side(*sequences: Ids, causal: bool = True) -> tuple[Ids, Blocks]:
+def side_by_side(
+    *sequences: Int[np.ndarray, "_"], causal: bool = True
+) -> tuple[Ids, Blocks]:
     """Return several sequences as one, and the mask that keeps them apart.
 
     Ids keep their meaning across sequences, so kernels between sequences come for free.
@@ -134,6 +135,8 @@ class TokenNetwork(nn.Module):
         ArgumentError: as `finite`, or if the vocabulary is empty.
     """
 
+    starts: Array
+
     def __init__(
         self,
         network: Network,
@@ -155,7 +158,7 @@ class TokenNetwork(nn.Module):
         self.vocabulary = vocabulary
         self.network = finite(network, width, copies, generator)
         # haar has Q Q^T = (width / vocabulary) I, and rows of squared length n are asked.
-        rows = haar(copies, vocabulary, width, torch_generator(generator))
+        rows = haar(copies, vocabulary, width, np.random.default_rng(generator))
         table = vocabulary**0.5 * rows.reshape(copies * vocabulary, width)
         self.embedding = nn.Embedding.from_pretrained(table)
         self.register_buffer("starts", vocabulary * torch.arange(copies)[:, None])

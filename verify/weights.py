@@ -10,11 +10,13 @@ from functools import lru_cache
 from math import prod
 from string import ascii_letters
 
+import numpy as np
 import sympy as sp
 import torch
 from jaxtyping import Float64
 from torch import Tensor as Array
 
+from asymptest.theory.substitution import put
 from asymptest.theory.wick.laws import Gaussian, Given, Haar
 from asymptest.theory.wick.tensors import Factor, Index, Poly, Term
 
@@ -113,7 +115,7 @@ def compile_definition(
 
 def _product(term: Term, letters: Mapping[Index, str], numbers: Numbers) -> Product:
     return Product(
-        float(term.coefficient.subs(numbers)),
+        float(put(numbers, term.coefficient)),
         tuple("".join(letters[i] for i in f.indices) for f in term.factors),
         tuple(f.tensor.name for f in term.factors),
     )
@@ -122,20 +124,19 @@ def _product(term: Term, letters: Mapping[Index, str], numbers: Numbers) -> Prod
 def _weight(factor: Factor, numbers: Numbers) -> Weight:
     match factor.tensor.law:
         case Gaussian(value) | Haar(value, _):
-            deviation = float(value.subs(numbers)) ** 0.5
+            deviation = float(put(numbers, value)) ** 0.5
         case Given():
             raise AssertionError("a given tensor is no weight")
     slots = (
-        tuple(int(sp.sympify(index.size).subs(numbers)) for index in slot)
-        for slot in factor.slots
+        tuple(int(put(numbers, index.size)) for index in slot) for slot in factor.slots
     )
     orthogonal = isinstance(factor.tensor.law, Haar)
     return Weight(factor.tensor.name, deviation, tuple(slots), orthogonal)
 
 
 def sample(
-    weight: Weight, copies: int, generator: torch.Generator
-) -> Float64[Array, "copies *sizes"]:
+    weight: Weight, copies: int, generator: np.random.Generator
+) -> Float64[Array, "copies ..."]:
     """Return `copies` independent draws of a weight, an axis an index."""
     axes = [size for slot in weight.slots for size in slot]
     if weight.orthogonal:
@@ -146,13 +147,14 @@ def sample(
     return weight.deviation * drawn
 
 
-def normal(*shape: int, generator: torch.Generator) -> Float64[Array, "..."]:
+def normal(*shape: int, generator: np.random.Generator) -> Float64[Array, "..."]:
     """Return independent N(0, 1) numbers in float64."""
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+    # NumPy's sampler: twice as fast in float64 as torch's, measured on one core.
+    return torch.from_numpy(generator.standard_normal(shape))
 
 
 def haar(
-    copies: int, rows: int, columns: int, generator: torch.Generator
+    copies: int, rows: int, columns: int, generator: np.random.Generator
 ) -> Float64[Array, "copies rows columns"]:
     """Return uniform matrices with W W^T = (columns / rows) I, or W^T W = I if rows > columns.
 

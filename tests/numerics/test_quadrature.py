@@ -147,7 +147,7 @@ def scale(phi: Function, p: np.ndarray, q: np.ndarray, kinks=()) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CLOSED)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(p=variances, q=variances, rho=correlations)
 @example(p=1.0, q=1.0, rho=1 - 1e-14)
 @example(p=1e4, q=1e4, rho=-1 + 1e-9)
@@ -212,7 +212,7 @@ def test_against_nested_adaptive_quadrature(phi, kinks, p, q, rho) -> None:
 
 
 @pytest.mark.parametrize("phi", SMOOTH, ids=lambda phi: phi.__name__)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(p=variances, q=variances, rho=correlations)
 def test_trapezoid_agrees_with_panels(phi, p, q, rho) -> None:
     # A kink declared where there is none makes the second one use panels.
@@ -224,8 +224,9 @@ def test_trapezoid_agrees_with_panels(phi, p, q, rho) -> None:
 
 
 @pytest.mark.parametrize(("phi", "kinks"), KINKED)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(p=variances, q=variances, rho=correlations)
+@example(p=1.0, q=6.5e-5, rho=-0.5)  # 0.3 is 37 standard deviations away
 @example(p=34.7, q=0.066, rho=0.99995)  # a trapezoid in step with a kink agrees falsely
 def test_kinks_are_found_if_not_declared(phi, kinks, p, q, rho) -> None:
     arguments = triple(p, q, rho)
@@ -234,7 +235,7 @@ def test_kinks_are_found_if_not_declared(phi, kinks, p, q, rho) -> None:
 
 
 @pytest.mark.parametrize(("phi", "kinks"), KINKED)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(p=st.floats(0.01, 4.0), rho=correlations)
 def test_kinked_by_rotated_coordinates(phi, kinks, p, rho) -> None:
     """Check kinked functions without a closed form: u, v = a ± b, independent a, b.
@@ -354,6 +355,15 @@ def test_zero_variance_at_a_jump_is_the_limit(p, q, rho, limit) -> None:
     assert mean_quadrature(one_or_two, np.zeros(1), (0.0,)) == pytest.approx(1.5)
 
 
+def test_zero_variance_at_a_jump_leaves_no_trace_of_the_slope() -> None:
+    def sloped(x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0, 2.0 + x, 1.0 - x)
+
+    value = dual_quadrature(sloped, *triple(0.0, 0.0, 1.0), (0.0,))
+    assert value == pytest.approx(2.5, rel=1e-12)
+    assert mean_quadrature(sloped, np.zeros(1), (0.0,)) == pytest.approx(1.5, rel=1e-12)
+
+
 def test_extreme_variances() -> None:
     tiny, huge = pair(1e-300, 1e300)
     assert dual_quadrature(relu, huge, huge, np.ones(1), (0.0,)) == pytest.approx(5e299)
@@ -378,6 +388,11 @@ def test_constants_booleans_and_no_triples() -> None:
         (np.exp, 1e4, r"phi\(725\) = inf"),
         (lambda x: np.where(x > 3, np.nan, x), 1.0, r"phi\(3.25\) = nan"),
         (lambda x: x / x, 1.0, r"phi\(0\) = nan"),
+        (
+            lambda x: np.where(np.abs(x - 0.37) < 0.1, np.nan, x),
+            1.0,
+            r"phi\(0.\d+\) = nan",
+        ),
         (lambda x: x + 0j, 1.0, "dtype complex"),
     ],
 )
@@ -399,10 +414,12 @@ def test_noise_is_an_error() -> None:
         dual_quadrature(lambda x: rng.normal(size=x.shape), *triple(1.0, 1.0, 0.5))
 
 
-def test_an_impossible_tolerance_is_an_error() -> None:
-    rho = np.linspace(-0.9, 0.9, 40)
+def test_a_tolerance_below_the_noise_is_an_error() -> None:
+    def noisy(x: np.ndarray) -> np.ndarray:
+        return np.tanh(x) + 3e-11 * np.sin(1e9 * x)
+
     with pytest.raises(AccuracyError, match="where tol allows"):
-        dual_quadrature(np.tanh, np.ones(40), np.ones(40), rho, tol=1e-19)
+        dual_quadrature(noisy, *triple(1.0, 1.0, 0.5), tol=1e-15)
 
 
 def test_arguments_out_of_domain_are_named() -> None:

@@ -88,7 +88,7 @@ def matrix_value(
                     result = result * part if scalar else result @ part
                 return result
             case sp.MatPow():
-                return np.linalg.matrix_power(value(e.args[0]), int(e.exp))
+                return np.linalg.matrix_power(value(e.args[0]), int(str(e.exp)))
             case sp.Transpose():
                 return value(e.args[0]).T
             case sp.matrices.expressions.special.OneMatrix():

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asymptest.theory.wick.expectation import expectation
-from asymptest.theory.wick.laws import Haar, loops, pairings, weingarten
+from asymptest.theory.wick.laws import Haar, loops, pair_entries, pairings, weingarten
 from asymptest.theory.wick.tensors import Index, Poly, Tensor, total
 
 n = sp.Symbol("n", positive=True)
 N = sp.Symbol("N", positive=True, integer=True)
-O = Tensor("O", Haar(sp.Integer(1), N))  # noqa: E741
+O = Tensor("O", Haar(sp.Integer(1), N))
 i, j, k, other = (Index(name, N) for name in "ijkl")
 
 
@@ -105,33 +105,40 @@ def test_loops_are_traces():
         assert 2 ** loops(p, q) == constant
 
 
-@st.composite
-def entries(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """(n, places): up to four entries of O(2), up to six of O(3)."""
-    size = draw(st.sampled_from([2, 3]))
-    number = draw(st.integers(1, 2 * size))
+def places(size: int, most: int) -> st.SearchStrategy:
     at = st.integers(0, size - 1)
-    return size, tuple(
-        sorted(draw(st.lists(st.tuples(at, at), min_size=number, max_size=number)))
+    return st.lists(st.tuples(at, at), min_size=1, max_size=most).map(
+        lambda drawn: (size, tuple(sorted(drawn)))
     )
 
 
-@settings(max_examples=60)
-@given(entries())
+@settings(max_examples=12)
+@given(places(2, 4) | places(3, 4))
 def test_entries_of_haar_matrices(
     explicit: Callable, drawn: tuple[int, tuple[tuple[int, int], ...]]
 ):
     """E of a product of entries of O equals its mean over O(2) or O(3)."""
-    size, places = drawn
-    row = [Index(f"r{x}", N) for x in range(len(places))]
-    column = [Index(f"c{x}", N) for x in range(len(places))]
+    size, entries = drawn
+    row = [Index(f"r{x}", N) for x in range(len(entries))]
+    column = [Index(f"c{x}", N) for x in range(len(entries))]
     poly = reduce(Poly.__mul__, map(O, row, column))
-    at = dict(zip(row, (a for a, _ in places), strict=True))
-    at |= dict(zip(column, (b for _, b in places), strict=True))
-    mean = sum(
-        (c for c, _ in explicit(expectation(poly), {N: size}, at)), sp.Integer(0)
-    )
-    assert mean == group_mean(size, places)
+    at = dict(zip(row, (a for a, _ in entries), strict=True))
+    at |= dict(zip(column, (b for _, b in entries), strict=True))
+    parts = explicit(expectation(poly), {N: size}, at)
+    assert sum((c for c, _ in parts), sp.Integer(0)) == group_mean(size, entries)
+
+
+@settings(max_examples=25)
+@given(places(3, 6))
+def test_pairings_of_haar_entries(drawn: tuple[int, tuple[tuple[int, int], ...]]):
+    """Up to order six: the weights of the pairings that fit sum to the mean over O(3)."""
+    size, entries = drawn
+    mean = sp.Integer(0)
+    for weight, row, column in pair_entries(Haar(sp.Integer(1), N), len(entries)):
+        fits = all(entries[a][0] == entries[b][0] for a, b in row)
+        if fits and all(entries[a][1] == entries[b][1] for a, b in column):
+            mean += weight.subs(N, size)
+    assert mean == group_mean(size, entries)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -163,23 +170,15 @@ def test_orthogonality_at_order_four(flipped: bool):
     assert repr(result) == "(1/N) delta[a,b] delta[c,d] delta[i,j]"
 
 
-def test_orthogonality_at_order_six():
-    """sum_klm of (O_ik O_jk)(O_il O_jl)(O_im O_jm) is delta_ij, O O^T being 1."""
-    names = [Index(f"k{r}", N) for r in range(3)]
-    inner = [total(O(i, a) * O(j, a), a) for a in names]
-    assert repr(expectation(inner[0] * inner[1])) == "(1) delta[i,j]"
-    third = expectation(reduce(Poly.__mul__, inner))
-    # One delta, or powers of it.
-    for p, q in product(range(2), repeat=2):
-        same = int(p == q)
-        held = [
-            t
-            for t in third.terms
-            if all(same or f.tensor.name != "delta" for f in t.factors)
-        ]
-        assert (
-            sp.simplify(sum((t.coefficient for t in held), sp.Integer(0)) - same) == 0
-        )
+def test_orthogonality_at_order_six(explicit: Callable):
+    """The square and cube of sum_k O_ik O_jk are delta_ij as well, O O^T being 1."""
+    inner = [total(O(i, a) * O(j, a), a) for a in (Index(f"k{r}", N) for r in range(3))]
+    for power in (2, 3):
+        mean = expectation(reduce(Poly.__mul__, inner[:power]))
+        for at in product(range(5), repeat=2):
+            parts = explicit(mean, {N: 5}, dict(zip((i, j), at, strict=True)))
+            value = sum((c for c, _ in parts), sp.Integer(0))
+            assert value == int(at[0] == at[1])
 
 
 def test_trace_of_the_identity():

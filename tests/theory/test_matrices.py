@@ -101,14 +101,14 @@ def test_the_printed_sum_has_the_same_entries(chain: tuple):
     """to_sum, carried out term by term in SymPy, equals the einsum."""
     parts, cut, random = chain
     term = chain_term((parts[:3], cut, random))
-    written = to_sum(Poly((term,))).subs(T, SIZE).doit()
+    written: Any = to_sum(Poly((term,))).subs(T, SIZE).doit()
     at: dict[Any, int] = {
         sp.Symbol("i", integer=True): 2,
         sp.Symbol("j", integer=True): 1,
     }
     written = written.subs(at)
     numbers = {
-        e: sp.Float(ARRAYS[str(e.base)][int(e.indices[0]) - 1, int(e.indices[1]) - 1])
+        e: sp.Float(ARRAYS[str(e.base)][tuple(int(str(r)) - 1 for r in e.indices)])
         for e in written.atoms(sp.Indexed)
     }
     expected = by_einsum(term, ARRAYS)[1, 0]

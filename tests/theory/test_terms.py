@@ -177,14 +177,14 @@ def test_products_distribute(explicit: Callable, x: list, y: list, term: Term):
 def test_to_sum_is_the_same_number(explicit: Callable, term: Term):
     """The SymPy sum, carried out, has the value of the term."""
     assume(len(term.bound) < 4)
-    written = to_sum(Poly((term,))).subs(SIZES).doit()
+    written: Any = to_sum(Poly((term,))).subs(SIZES).doit()
     shift: dict[Any, int] = {
         sp.Symbol(x.name, integer=True): at + 1 for x, at in AT.items()
     }
     by_name = {t.name: t for t in (A, B, K, u, v)}
     written = written.subs(shift)
     numbers = {
-        x: entry(by_name[str(x.base)], tuple((int(r) - 1,) for r in x.indices))
+        x: entry(by_name[str(x.base)], tuple((int(str(r)) - 1,) for r in x.indices))
         for x in written.atoms(sp.Indexed)
     }
     assert written.xreplace(numbers) == value(explicit, Poly((term,)))

@@ -191,8 +191,10 @@ def derived_anew() -> Iterator[Callable[[], None]]:
     """Give what forgets the derived updates, and call it at the end."""
 
     def forget() -> None:
-        for cached in (update, update_module._logit_moments):
-            getattr(cached, "cache_clear", lambda: None)()
+        for module in (definition, update_module):
+            for cached in vars(module).values():
+                if hasattr(cached, "cache_clear"):
+                    cached.cache_clear()
 
     forget()
     yield forget

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import sympy as sp
+from sympy.polys.matrices import DomainMatrix
 
 Pairing = tuple[tuple[int, int], ...]
 
@@ -83,9 +84,12 @@ def weingarten(k: int) -> dict[tuple[Pairing, Pairing], sp.Expr]:
     n = sp.Symbol("n", positive=True)
     every = list(pairings(tuple(range(2 * k))))
     G = sp.Matrix(len(every), len(every), lambda i, j: n ** loops(every[i], every[j]))
-    inverse = G.inv(method="LU").applyfunc(sp.factor)
+    # In the field of rational functions: SymPy's own inverse does not end for k = 3.
+    inverse = DomainMatrix.from_Matrix(G).to_field().inv().to_Matrix()
     return {
-        (p, q): inverse[i, j] for i, p in enumerate(every) for j, q in enumerate(every)
+        (p, q): sp.factor(inverse[i, j])
+        for i, p in enumerate(every)
+        for j, q in enumerate(every)
     }
 
 

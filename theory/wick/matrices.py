@@ -14,6 +14,7 @@ class Average(sp.MatrixExpr):
     """
 
     def __new__(cls, body: sp.MatrixExpr, over: sp.Symbol) -> "Average":
+        """Return the mean of `body` over `over`."""
         return super().__new__(cls, body, over)
 
     @property

@@ -8,21 +8,25 @@ multiplied with itself. A slot holds one index, or several that together number 
 (h, c) numbers the columns of a value matrix that is split into heads.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, permutations, product
+from itertools import chain, count, islice
 
 import sympy as sp
 
 from asymptest.theory.wick.laws import Given, Law
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Index:
-    """A named index that runs from 1 to `size`."""
+    """A named index that runs from 1 to `size`; indices sort by name, then by size."""
 
     name: str
     size: sp.Expr
+
+    def __lt__(self, other: "Index") -> bool:
+        mine, yours = (sp.default_sort_key(index.size) for index in (self, other))
+        return (self.name, mine) < (other.name, yours)
 
     def __repr__(self) -> str:
         return self.name
@@ -44,6 +48,7 @@ class Tensor:
     symmetric: bool = False
 
     def __call__(self, *slots: Index | Slot) -> "Poly":
+        """Return the entry at these indices."""
         named = tuple(slot if isinstance(slot, tuple) else (slot,) for slot in slots)
         return Poly((Term(sp.Integer(1), (Factor(self, named),)),))
 
@@ -95,18 +100,14 @@ class Term:
         )
 
     def apart_from(self, used: set[Index]) -> "Term":
-        """Return the term with bound indices renamed away from the names in use."""
-        taken = {index.name for index in used | self.indices}
+        """Return the term with bound indices of names that nothing else has or uses."""
+        taken = {index.name for index in used | (self.indices - self.bound)}
         names: Renaming = {}
         for index in sorted(self.bound):
-            if index in used:
-                fresh = next(
-                    n
-                    for n in map(f"{index.name}{{}}".format, count(1))
-                    if n not in taken
-                )
-                taken.add(fresh)
-                names[index] = Index(fresh, index.size)
+            numbered = map(f"{index.name}{{}}".format, count(1))
+            name = next(n for n in chain([index.name], numbered) if n not in taken)
+            taken.add(name)
+            names[index] = Index(name, index.size)
         return self.renamed(names)
 
     def __mul__(self, other: "Term") -> "Term":
@@ -147,9 +148,9 @@ class Poly:
         return Poly(tuple(scaled))
 
     def renamed(self, names: Renaming) -> "Poly":
-        """Return the polynomial with free indices replaced."""
-        targets = set(names.values())
-        return Poly(tuple(t.apart_from(targets).renamed(names) for t in self.terms))
+        """Return the polynomial with free indices replaced, all at once."""
+        used = {*names, *names.values()}
+        return Poly(tuple(t.apart_from(used).renamed(names) for t in self.terms))
 
     def map(self, change: Callable[[Term], Term]) -> "Poly":
         """Return the polynomial with each term changed, like terms collected."""
@@ -166,8 +167,8 @@ def scalar(value: sp.Expr | int) -> Poly:
 
 def total(poly: Poly, *indices: Index) -> Poly:
     """Return the sum of `poly` over `indices`."""
-    bound = frozenset(indices)
-    return Poly(tuple(replace(t, bound=t.bound | bound) for t in poly.terms))
+    closed = (term.apart_from(set(indices)) for term in poly.terms)
+    return Poly(tuple(replace(t, bound=t.bound.union(indices)) for t in closed))
 
 
 def collect(terms: Iterable[Term]) -> Poly:
@@ -183,35 +184,49 @@ def collect(terms: Iterable[Term]) -> Poly:
 def canonical(term: Term) -> Term:
     """Return the form of `term` that all its renamings and reorderings share.
 
-    Of all orders of factors of one tensor, and of the two slots of a symmetric one, take
-    the first after the bound indices are numbered as they appear.
+    Of all orders of the factors, and of the two slots of symmetric ones, it is the first
+    after the bound indices are numbered as they appear, each delta written once. Factor
+    by factor: of all that may come next take the least; `ways` are those to reach it.
     """
-    groups: dict[str, list[Factor]] = {}
-    for factor in term.factors:
-        groups.setdefault(factor.tensor.name, []).append(factor)
-    orders = product(*(permutations(groups[name]) for name in sorted(groups)))
-    candidates = (
-        flipped
-        for order in orders
-        for flipped in product(*(_orientations(f) for group in order for f in group))
-    )
-    numbered = (_numbered(term, factors) for factors in candidates)
-    return min(numbered, key=lambda t: repr(t.factors))
-
-
-def _orientations(factor: Factor) -> list[Factor]:
-    if not factor.tensor.symmetric:
-        return [factor]
-    return [factor, replace(factor, slots=factor.slots[::-1])]
-
-
-def _numbered(term: Term, factors: tuple[Factor, ...]) -> Term:
     free = {index.name for index in term.indices - term.bound}
-    numbers = (name for name in map("s{}".format, count(1)) if name not in free)
-    seen = [i for factor in factors for i in factor.indices if i in term.bound]
-    unseen = sorted(term.bound - set(seen))
-    names = {
-        index: Index(name, index.size)
-        for index, name in zip(dict.fromkeys(seen + unseen), numbers, strict=False)
-    }
-    return replace(term, factors=factors).renamed(names)
+    names = (name for name in map("s{}".format, count(1)) if name not in free)
+    numbers = tuple(islice(names, len(term.bound)))
+    ways: set[Way] = {(term.factors, ())}
+    least: list[Factor] = []
+    for _ in term.factors:
+        longer = [
+            (factor.renamed(_numbered(seen, numbers)), (rest, seen))
+            for way in ways
+            for factor, rest, seen in _next(way, term.bound)
+        ]
+        following = min((f for f, _ in longer), key=lambda f: (f.tensor.name, f.slots))
+        ways = {way for factor, way in longer if factor == following}
+        if following.tensor != DELTA or following not in least:
+            least.append(following)
+    _, seen = next(iter(ways))
+    unseen = sorted(term.bound.difference(seen), key=lambda i: (i.size.sort_key(), i))
+    bound = _numbered((*seen, *unseen), numbers).values()
+    return Term(term.coefficient, tuple(least), frozenset(bound))
+
+
+# The factors that are left, and the bound indices of those taken, as they appeared.
+Way = tuple[tuple[Factor, ...], tuple[Index, ...]]
+
+
+def _next(
+    way: Way, bound: frozenset[Index]
+) -> Iterator[tuple[Factor, tuple[Factor, ...], tuple[Index, ...]]]:
+    """Yield each factor that may come next, what it leaves, and the indices seen then."""
+    factors, seen = way
+    for factor in dict.fromkeys(factors):
+        place = factors.index(factor)
+        rest = factors[:place] + factors[place + 1 :]
+        flipped = replace(factor, slots=factor.slots[::-1])
+        for turned in {factor, flipped} if factor.tensor.symmetric else {factor}:
+            appear = [i for i in turned.indices if i in bound]
+            yield turned, rest, tuple(dict.fromkeys((*seen, *appear)))
+
+
+def _numbered(indices: tuple[Index, ...], numbers: tuple[str, ...]) -> Renaming:
+    pairs = zip(indices, numbers, strict=False)
+    return {index: Index(name, index.size) for index, name in pairs}

@@ -34,7 +34,6 @@ from asymptest.verify.families import (
     upper,
 )
 from asymptest.verify.finite import finite, kernel_of
-from asymptest.verify.inputs import torch_generator
 from asymptest.verify.weights import normal
 
 Kernel = Float[np.ndarray, "T T"]
@@ -55,7 +54,7 @@ class Mixing:
 
 
 @st.composite
-def attention_matrices(draw: st.DrawFn, count: int, size: int) -> Stack:
+def attention_matrices(draw, count: int, size: int) -> Stack:
     """Draw `count` row-stochastic matrices, all different unless they shrink."""
     weight = st.integers(0, 9)
     raw = [
@@ -66,7 +65,7 @@ def attention_matrices(draw: st.DrawFn, count: int, size: int) -> Stack:
 
 
 @st.composite
-def deep_stacks(draw: st.DrawFn) -> Mixing:
+def deep_stacks(draw) -> Mixing:
     """Draw L layers of attention matrices on T positions and a width of at least T."""
     size, depth = draw(st.integers(1, 6)), draw(st.integers(1, 8))
     heads = draw(st.sampled_from([1, 2, 4]))
@@ -81,7 +80,7 @@ def stack_of(mixing: Mixing, value: Dense = HAAR, output: Dense = HAAR) -> Netwo
     layers = [
         Attention(Fixed(A), "full", mixing.heads, value, output) for A in mixing.A
     ]
-    return reduce(lambda left, right: left >> right, layers)  # type: ignore[arg-type]
+    return reduce(lambda left, right: left >> right, layers)
 
 
 def one_draw(network: Network, mixing: Mixing, rng: Rng) -> Kernel:
@@ -181,7 +180,7 @@ def _chain_spread(depth: int, width: int) -> float:
 
 
 @st.composite
-def chains(draw: st.DrawFn, depth: int, size: int) -> Mixing:
+def chains(draw, depth: int, size: int) -> Mixing:
     """Draw a chain of attention matrices and Gaussian layers."""
     return Mixing(draw(attention_matrices(depth, size)), draw(kernels_of_size(size)), 0)
 
@@ -234,7 +233,7 @@ GAUSSIAN_CHAIN = Claim(
 def _gram_errors(K0: Kernel, width: int, copies: int, rng: Rng) -> np.ndarray:
     """Return (K_hat - K0)^2 after one orthogonal layer on Gaussian rows of covariance K0."""
     R = torch.from_numpy(np.linalg.cholesky(K0))
-    X0 = R @ normal(copies, len(K0), width, generator=torch_generator(rng))
+    X0 = R @ normal(copies, len(K0), width, generator=rng)
     return upper((kernel_of(finite(HAAR, width, copies, rng), X0) - K0) ** 2)
 
 
@@ -319,7 +318,7 @@ GAUSSIAN_INPUT = Claim(
 
 
 @st.composite
-def head_stacks(draw: st.DrawFn) -> Mixing:
+def head_stacks(draw) -> Mixing:
     """Draw two heads with different attention matrices on three positions."""
     A = draw(attention_matrices(2, 3))
     A = 0.5 * A + 0.5 * np.stack(
@@ -400,7 +399,7 @@ class Skip:
 
 
 @st.composite
-def skips(draw: st.DrawFn) -> Skip:
+def skips(draw) -> Skip:
     """Draw alpha away from 0 and 1, and a matrix that differs from the identity."""
     (A,) = draw(attention_matrices(1, 3))
     mix = 0.5 * A + 0.5 * np.tril(np.ones((3, 3))) / np.arange(1, 4)[:, None]
