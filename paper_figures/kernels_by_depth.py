@@ -26,6 +26,8 @@ from asymptest.paper_figures.style import (
     style,
 )
 from asymptest.theory import Attention, Fixed, Uniform
+from asymptest.theory.cesaro import leading_cosine_deficit
+from asymptest.theory.substitution import put
 
 Kernels = Float[np.ndarray, "depths T T"]
 Curve = Float[np.ndarray, " depths"]
@@ -74,11 +76,10 @@ def deficit(K: Kernels) -> Curve:
 def causal_deficit(T: int, depth: Curve) -> Curve:
     """Return the leading order of `deficit` for uniform causal attention and K0 = I.
 
-    C^l = 1 e_1' + 2^-l v u' + O(3^-l), where C v = v/2 for v_i = i - 1, and u' C = u'/2
-    for u = e_2 - e_1. So row i of C^l is e_1 + 2^-l (i - 1)(e_2 - e_1): positions i and
-    j enclose the angle 2^-l |i - j|, at most 2^-l (T - 1); 1 - cos is half its square.
+    The pair of the first and the last position is the slowest; theory/ derives its constant.
     """
-    return (T - 1) ** 2 / 2 * 4.0**-depth
+    identity = {"K_11": 1, "K_22": 1, "K_12": 0, "i": 1, "j": T}
+    return float(put(identity, leading_cosine_deficit())) * 4.0**-depth
 
 
 def figure(data: Mapping[str, Kernels], sizes: Sizes) -> Figure:

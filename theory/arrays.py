@@ -8,10 +8,10 @@ back without a copy.
 from array import array
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
-from asymptest.theory.errors import ShapeError
+from asymptest.theory.errors import ArgumentError, ShapeError
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,6 +32,7 @@ class Array:
 
         Raises:
             ShapeError: if the rows differ in length or an entry is no real number.
+            ArgumentError: if an entry is infinite or not a number.
 
         >>> Array.of([[1, 0], [0.5, 0.5]]).shape
         (2, 2)
@@ -41,12 +42,15 @@ class Array:
         nested = values.tolist() if hasattr(values, "tolist") else values
         shape, flat = _flatten(nested, name)
         try:
-            data = array("d", [float(value) for value in flat]).tobytes()
+            data = array("d", [float(value) for value in flat])
         except (TypeError, ValueError) as error:
             raise ShapeError(
                 f"{name} must hold real numbers; converting its entries failed: {error}"
             ) from None
-        return Array(shape, data)
+        if not all(map(isfinite, data)):
+            bad = next(value for value in data if not isfinite(value))
+            raise ArgumentError(f"{name} must hold finite numbers; got {bad}")
+        return Array(shape, data.tobytes())
 
     def tolist(self) -> list[Any]:
         """Return the entries as nested lists."""
@@ -63,6 +67,8 @@ class Array:
 
 
 def _flatten(nested: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
+    if isinstance(nested, str):  # a sequence of strings, without end
+        raise ShapeError(f"{name} must hold real numbers; got {nested!r}")
     if not isinstance(nested, Sequence):
         return (), [nested]
     parts = [_flatten(item, name) for item in nested]

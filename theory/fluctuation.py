@@ -22,7 +22,7 @@ from asymptest.theory.definition import (
     given_state,
 )
 from asymptest.theory.network import Dense, Init
-from asymptest.theory.steps import E, Step
+from asymptest.theory.steps import Step, equate
 from asymptest.theory.update import SKIP, WEIGHT, K, kernel_of
 from asymptest.theory.wick.expectation import as_kernel, expectation
 from asymptest.theory.wick.matrices import to_sum
@@ -94,11 +94,11 @@ def variance_steps(definition: Poly) -> tuple[Step, ...]:
         Step(
             "Definition",
             "The finite layer.",
-            sp.Eq(sp.Symbol("Y_ik"), to_sum(definition)),
+            equate(sp.Symbol("Y_ik"), to_sum(definition)),
         ),
         Step(
             "Wick",
-            "Pair the weights in K'[i,j] K'[i,j] and subtract the squared mean.",
-            sp.Eq(E(sp.Symbol("(K'_ij - E K'_ij)**2")), to_sum(variance)),
+            "Pair the weights in the square of $K'_ij$ and subtract the squared mean.",
+            equate(sp.Function("Var")(sp.Symbol("K'_ij")), to_sum(variance)),
         ),
     )

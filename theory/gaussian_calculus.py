@@ -16,14 +16,16 @@ and four rules reduce any product of two of them:
 Source: Price (1958); Bonnet (1964); Stein (1981). Independent check: numerics/quadrature.py.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation, with_steps, x
 from asymptest.theory.errors import NoClosedFormError
-from asymptest.theory.steps import E, Step
+from asymptest.theory.steps import E, Step, equate
 
 p, q = sp.symbols("p q", positive=True)
 c = sp.Symbol("c", real=True)
@@ -61,7 +63,7 @@ def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
     Raises:
         NoClosedFormError: if some part is of another form.
     """
-    steps = sp.expand(expr.rewrite(H))
+    steps = sp.expand(with_steps(expr))
     # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
     steps = steps.replace(lambda e: isinstance(e, H), _standard_step)
     steps = sp.expand(steps).replace(
@@ -80,7 +82,7 @@ def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
     return tuple(Piece(a, k, base) for (k, base), a in found.items() if a != 0)
 
 
-def _standard_step(e: sp.Expr) -> sp.Expr:
+def _standard_step(e: Any) -> sp.Expr:
     argument = e.args[0]
     if argument == x or not argument.has(x):
         return H(x) if argument == x else e
@@ -106,7 +108,7 @@ def _split_power(rest: sp.Expr) -> tuple[int, sp.Expr]:
 def _check_base(base: sp.Expr, whole: sp.Expr) -> None:
     known = base == 1 or base in (H(x), delta(x)) or _gauss_rate(base) is not None
     if isinstance(base, sp.erf):
-        known = (base.args[0] / x).is_positive is True
+        known = _positive_constant(sp.simplify(base.args[0] / x))
     if not known:
         raise NoClosedFormError(
             f"no rule reduces E f(u) g(v) for the part {base} of {whole}; evaluate it by "
@@ -119,12 +121,16 @@ def _gauss_rate(base: sp.Expr) -> sp.Expr | None:
     if not isinstance(base, sp.exp):
         return None
     rate = sp.simplify(-base.args[0] / x**2)
-    return rate if rate.is_positive else None
+    return rate if _positive_constant(rate) else None
+
+
+def _positive_constant(expr: Any) -> bool:
+    return bool(expr.is_positive) and not expr.has(x)
 
 
 def derivative(expr: sp.Expr) -> sp.Expr:
     """Return the distributional derivative in x."""
-    return sp.expand(sp.diff(sp.expand(expr.rewrite(H)), x))
+    return sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
 
 
 @cache
@@ -170,8 +176,10 @@ def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
         values.append(a.coefficient * b.coefficient * part.value)
         steps += [step for step in part.steps if step not in steps]
     value = sp.Add(*values)
-    if len(terms) > 1 or value != sp.Add(*values):
-        steps.append(Step("Linearity", "Add the parts.", sp.Eq(_named(f, g), value)))
+    conclusion = equate(_named(f, g), value)
+    if not steps or steps[-1].result != conclusion:
+        reason = "Add the parts, each with its coefficient."
+        steps.append(Step("Linearity", reason, conclusion))
     return Derived(value, tuple(steps))
 
 
@@ -187,10 +195,11 @@ def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
     if k == 0 and f == 1:
         value = moment(whole_g, q)
         return Derived(
-            value, (Step("One variable", "Only v is left.", sp.Eq(name, value)),)
+            value,
+            (Step("One variable", "Only $v$ is left.", equate(name, value)),),
         )
     if m == 0 and g == 1:
-        return _swapped(m, g, k, f)
+        return _swapped(k, f, m, g, name)
     if f == delta(x):
         return _condition(whole_g, name)
     if g == delta(x):
@@ -198,19 +207,35 @@ def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
     if (rate := _gauss_rate(f)) is not None:
         return _tilt(rate, k, m, g, name)
     if _gauss_rate(g) is not None:
-        return _swapped(m, g, k, f)
+        return _swapped(k, f, m, g, name)
     if k >= 1:
         return _stein(k, f, m, g, name)
     if m >= 1:
-        return _swapped(m, g, k, f)
+        return _swapped(k, f, m, g, name)
     return _price(f, g, name)
 
 
-def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
-    """Exchange the roles of u and v."""
-    swap = {p: q, q: p}
-    other = _pair(k, f, m, g)
-    return Derived(other.value.subs(swap, simultaneous=True), other.steps)
+def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
+    """Exchange the roles of u and v: E u^k f(u) v^m g(v) from E u^m g(u) v^k f(v)."""
+    other = _pair(m, g, k, f)
+    value = other.value.xreplace(EXCHANGE)
+    *steps, last = map(_exchanged, other.steps)
+    last = Step(last.name, last.reason, equate(name, value))
+    return Derived(value, (*steps, last))
+
+
+EXCHANGE = {u: v, v: u, p: q, q: p}
+
+
+def _exchanged(step: Step) -> Step:
+    """Return a step about (v, u) as one about (u, v), its formulas between dollars too."""
+    letters = {str(old): str(new) for old, new in EXCHANGE.items()}
+
+    def formula(found: re.Match[str]) -> str:
+        return re.sub(r"\b[uvpq]\b", lambda letter: letters[letter[0]], found[0])
+
+    reason = re.sub(r"\$.*?\$", formula, step.reason)
+    return Step(step.name, reason, step.result.xreplace(EXCHANGE))
 
 
 def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
@@ -221,8 +246,8 @@ def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     rule = p * _named(derivative(lower), whole_g) + c * _named(
         lower, derivative(whole_g)
     )
-    step = Step("Stein", "Take one power of u away.", sp.Eq(name, rule))
-    done = Step("Hence", "Insert the parts.", sp.Eq(name, value))
+    step = Step("Stein", "Take one power of $u$ away.", equate(name, rule))
+    done = Step("Hence", "Insert the parts.", equate(name, value))
     return Derived(value, (step, *first.steps, *second.steps, done))
 
 
@@ -231,8 +256,11 @@ def _condition(g: sp.Expr, name: sp.Expr) -> Derived:
     spread = (p * q - c**2) / p
     dummy = sp.Symbol("s", positive=True)
     value = (moment(g, dummy).subs(dummy, spread) / sp.sqrt(2 * sp.pi * p)).simplify()
-    reason = "The density of u at 0, and v given u = 0, of variance q - c^2/p."
-    return Derived(value, (Step("Bonnet", reason, sp.Eq(name, value)),))
+    reason = (
+        "The density of $u$ at 0 times the mean given $u = 0$, where $v$ has the variance "
+        "$q - c^2 / p$."
+    )
+    return Derived(value, (Step("Bonnet", reason, equate(name, value)),))
 
 
 def _tilt(rate: sp.Expr, k: int, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
@@ -242,15 +270,19 @@ def _tilt(rate: sp.Expr, k: int, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     inner = _pair(k, sp.Integer(1), m, g)
     value = sp.factor(inner.value.subs(tilted, simultaneous=True)) / sp.sqrt(mass)
     value = sp.powdenest(sp.simplify(value), force=False)
-    reason = f"Absorb the exponential into the covariance: p -> {tilted[p]}, and so on."
-    return Derived(value, (*inner.steps, Step("Tilt", reason, sp.Eq(name, value))))
+    reason = (
+        "The exponential of $-b u^2$ changes the covariance: divide $p$ and $c$ by "
+        "$1 + 2 b p$, take $2 b c^2 / (1 + 2 b p)$ from $q$, and divide the mean by the "
+        "root of $1 + 2 b p$."
+    )
+    return Derived(value, (*inner.steps, Step("Tilt", reason, equate(name, value))))
 
 
 def _price(f: sp.Expr, g: sp.Expr, name: sp.Expr) -> Derived:
     slope = product_moment(derivative(f), derivative(g))
     start = moment(f, p) * moment(g, q)
     value = start + integrate_from_zero(slope.value)
-    rule = sp.Eq(sp.Derivative(name, c), slope.value)
+    rule = equate(sp.Derivative(name, c), slope.value)
     return Derived(
         value,
         (
@@ -258,10 +290,10 @@ def _price(f: sp.Expr, g: sp.Expr, name: sp.Expr) -> Derived:
             *slope.steps,
             Step(
                 "Constant",
-                "At c = 0 the two are independent.",
-                sp.Eq(sp.Subs(name, c, 0), start),
+                "At $c = 0$ the two are independent.",
+                equate(sp.Subs(name, c, 0), start),
             ),
-            Step("Integrate", "From 0 to c.", sp.Eq(name, value)),
+            Step("Integrate", "From 0 to $c$.", equate(name, value)),
         ),
     )
 

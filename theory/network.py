@@ -14,6 +14,7 @@ Shapes: T positions, width n; a state X is T x n and its kernel is K = X X^T / n
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, reduce
 from typing import Any, Literal
 
 import sympy as sp
@@ -22,10 +23,22 @@ from asymptest.theory.activations import Activation
 from asymptest.theory.arrays import Array, call
 from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
 from asymptest.theory.masks import as_mask
-from asymptest.theory.patterns import Fixed, Pattern, Uniform, check_variance
+from asymptest.theory.patterns import (
+    Fixed,
+    Pattern,
+    Uniform,
+    check_finite,
+    check_variance,
+)
 
 Number = float | sp.Expr
 Init = Literal["gaussian", "orthogonal"]
+
+
+def _after(network: Any, *state: Any) -> Any:
+    from asymptest.theory.rules import after  # they read the nodes, hence here
+
+    return after(network, *state)
 
 
 class Composable:
@@ -46,11 +59,10 @@ class Composable:
     def __repr__(self) -> str:
         return pretty(self)  # pyright: ignore[reportArgumentType]
 
-    def _check(self) -> None:
-        """Raise where a typing rule is broken; the rules read the nodes, hence here."""
-        from asymptest.theory.rules import after
-
-        after(self)  # pyright: ignore[reportArgumentType]
+    @cached_property
+    def _known(self) -> Any:
+        """What the typing rules know after it, or the error that they raise."""
+        return _after(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,7 +219,9 @@ class Residual(Composable):
     weight: Number = 1
 
     def __post_init__(self) -> None:
-        self._check()
+        check_finite(self.skip, "Residual.skip")
+        check_finite(self.weight, "Residual.weight")
+        _ = self._known
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,13 +231,19 @@ class Chain(Composable):
     layers: tuple["Network", ...]
 
     def __post_init__(self) -> None:
+        if not self.layers:
+            raise ArgumentError("Chain.layers must hold at least one layer; got ()")
+        first, *rest = self.layers
         flat = (
             part
             for layer in self.layers
             for part in (layer.layers if isinstance(layer, Chain) else (layer,))
         )
         object.__setattr__(self, "layers", tuple(flat))
-        self._check()
+        # A chain that grows by >> is not checked from its start each time.
+        self.__dict__["_known"] = reduce(
+            lambda known, layer: _after(layer, known), rest, first._known
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -242,7 +262,7 @@ class Repeat(Composable):
         if isinstance(self.block, Repeat):
             object.__setattr__(self, "depth", self.depth * self.block.depth)
             object.__setattr__(self, "block", self.block.block)
-        self._check()
+        _ = self._known
 
 
 @dataclass(frozen=True, repr=False)

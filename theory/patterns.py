@@ -102,6 +102,13 @@ def check_scores(pattern: Scored) -> None:
     check_variance(pattern.variance, f"{name}.variance")
 
 
+def check_finite(value: float | sp.Expr, name: str) -> None:
+    """Raise ArgumentError unless `value` is a finite real number or a symbol."""
+    number = sp.sympify(value)
+    if number.is_number and not (number.is_finite and number.is_real):
+        raise ArgumentError(f"{name} must be a finite real number; got {value}")
+
+
 def check_variance(value: float | sp.Expr, name: str) -> None:
     """Raise ArgumentError unless `value` is a number >= 0 or a symbol."""
     number = sp.sympify(value)

@@ -9,7 +9,7 @@ import sympy as sp
 from asymptest.theory.network import Chain, Mlp, Network, Repeat, Residual, pretty
 from asymptest.theory.patterns import Saturated, Softmax, Uniform
 from asymptest.theory.rules import mixes
-from asymptest.theory.steps import Step, mathml, statement_text
+from asymptest.theory.steps import Step, equate, mathml, statement_text
 from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
@@ -124,7 +124,7 @@ def _line(layer: Layer, start: int, end: int, branch_end: int | None = None) -> 
         _substitute(side, dict(derived.values), symbols)
         for side in derived.equation.args
     )
-    return Line(pretty(layer), sp.Eq(lhs, rhs), derived.steps, _note(layer))
+    return Line(pretty(layer), equate(lhs, rhs), derived.steps, _note(layer))
 
 
 def _substitute(side: Any, values: dict[Any, Any], symbols: dict[Any, Any]) -> Any:

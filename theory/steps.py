@@ -1,5 +1,7 @@
 """Derivations that are kept: named steps, printable as text, LaTeX and MathML."""
 
+import html
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +9,27 @@ import sympy as sp
 
 E = sp.Function("E")  # an expectation that is named, not evaluated
 
+# What LaTeX gives a meaning to, and letters that pdflatex has no glyph for in text.
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "φ": r"\(\phi\)",
+    "ρ": r"\(\rho\)",
+} | {mark: "\\" + mark for mark in "#$%&_{}"}
+
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a derivation: what was done, why it may be done, and the result."""
+    """One step of a derivation: what was done, why it may be done, and the result.
+
+    Args:
+        name: of the step.
+        reason: a sentence; its formulas stand between dollars, as in "since $c = K_ij$".
+        result: what holds now, mostly an equation.
+    """
 
     name: str
     reason: str
@@ -18,15 +37,22 @@ class Step:
 
     def text(self) -> str:
         """Return the step as text."""
-        return f"{self.name}: {self.reason}\n    {statement_text(self.result)}"
+        return f"{self.name}: {_plain(self.reason)}\n    {statement_text(self.result)}"
 
     def latex(self) -> str:
         """Return the step as a LaTeX paragraph and a displayed formula."""
-        return f"\\paragraph{{{self.name}.}} {self.reason}\n\\[ {sp.latex(self.result)} \\]"
+        head = f"\\paragraph{{{latex_text(self.name)}.}} {latex_text(self.reason)}"
+        return f"{head}\n\\[ {sp.latex(self.result)} \\]"
 
     def mathml(self) -> str:
         """Return the step as an HTML paragraph with presentation MathML."""
-        return f"<p><b>{self.name}.</b> {self.reason}</p>\n{mathml(self.result)}"
+        name, reason = html.escape(self.name), html.escape(_plain(self.reason))
+        return f"<p><b>{name}.</b> {reason}</p>\n{mathml(self.result)}"
+
+
+def equate(left: Any, right: Any) -> sp.Eq:
+    """Return left = right as it stands: `sp.Eq` would turn a plain truth into `true`."""
+    return sp.Eq(left, right, evaluate=False)  # pyright: ignore[reportReturnType]
 
 
 def statement_text(statement: Any) -> str:
@@ -36,7 +62,28 @@ def statement_text(statement: Any) -> str:
     return str(statement)
 
 
+def _plain(prose: str) -> str:
+    return prose.replace("$", "")
+
+
+def latex_text(prose: str) -> str:
+    r"""Return prose with formulas between dollars as LaTeX, the rest escaped.
+
+    >>> print(latex_text("K_ij & $K_ij$"))
+    K\_ij \& $K_{ij}$
+    """
+    parts = re.split(r"\$(.*?)\$", prose)
+    parts[::2] = ("".join(LATEX.get(mark, mark) for mark in p) for p in parts[::2])
+    # As text a subscript of two letters needs no braces, in LaTeX it does.
+    parts[1::2] = (re.sub(r"_(\w\w+)", r"_{\1}", f"${p}$") for p in parts[1::2])
+    return "".join(parts)
+
+
 def mathml(statement: sp.Basic) -> str:
-    """Return `statement` as a presentation MathML element."""
+    """Return `statement` as a presentation MathML element, well-formed as XML."""
     inner = sp.printing.mathml(statement, printer="presentation")
+    # SymPy writes text as it is, with entities that XML does not know and with bare <.
+    parts = re.split(r"(</?[a-z][^<>]*>)", inner)
+    parts[::2] = (html.escape(html.unescape(p), quote=False) for p in parts[::2])
+    inner = "".join(parts)
     return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{inner}</math>'

@@ -42,7 +42,7 @@ from asymptest.theory.network import (
 )
 from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.rules import mixes
-from asymptest.theory.steps import E, Step
+from asymptest.theory.steps import E, Step, equate
 from asymptest.theory.wick.expectation import as_kernel, expectation
 from asymptest.theory.wick.laws import Gaussian
 from asymptest.theory.wick.matrices import Average, to_matrix, to_sum
@@ -57,6 +57,8 @@ A_MATRIX = sp.MatrixSymbol("A", T, T)
 BRANCH_MATRIX = sp.MatrixSymbol("K_B", T, T)  # kernel of a residual branch
 NEXT_MATRIX = sp.MatrixSymbol("K'", T, T)
 i, j = sp.symbols("i j", integer=True)
+G = sp.IndexedBase("G")  # logits
+LOGIT_COVARIANCE = sp.Function("Cov")(G[sp.Symbol("a"), i], G[sp.Symbol("b"), j])
 EPS, SKIP, WEIGHT = sp.symbols("eps alpha beta", real=True)
 
 Layer = Dense | Pointwise | RMSNorm | LayerNorm | Mix | Attention | Residual | Custom
@@ -129,9 +131,9 @@ def _derive(definition: Poly) -> tuple[Any, tuple[Step, ...]]:
         _defined(definition),
         Step(
             "Wick",
-            "E K'[i,j] = (1/n_out) sum_k E Y[i,k] Y[j,k]: pair the entries of each weight "
-            "matrix, carry out the sums over the deltas, and write K for X X^T/n.",
-            sp.Eq(sp.Symbol("K'_ij"), to_sum(mean)),
+            "Take the mean of $K' = Y Y^T / n_out$: pair the entries of each weight matrix, "
+            "carry out the sums over the deltas, and write $K$ for $X X^T / n_in$.",
+            equate(sp.Symbol("K'_ij"), to_sum(mean)),
         ),
     )
     return matrix, steps
@@ -139,7 +141,9 @@ def _derive(definition: Poly) -> tuple[Any, tuple[Step, ...]]:
 
 def _defined(definition: Poly) -> Step:
     return Step(
-        "Definition", "The finite layer.", sp.Eq(sp.Symbol("Y_ik"), to_sum(definition))
+        "Definition",
+        "The finite layer.",
+        equate(sp.Symbol("Y_ik"), to_sum(definition)),
     )
 
 
@@ -155,7 +159,7 @@ def _dense_values(
 
 def _dense(layer: Dense) -> Update:
     matrix, steps = _derive(dense_definition(layer))
-    equation = sp.Eq(NEXT_MATRIX, matrix)
+    equation = equate(NEXT_MATRIX, matrix)
     return Update(equation, _dense_values(layer), (*steps, _hence(equation)))
 
 
@@ -167,7 +171,7 @@ def _mix() -> Update:
     a = Index("j", T)
     definition = total(A(I, a) * given_state(a, (K_OUT,)), a)
     matrix, steps = _derive_given(definition)
-    equation = sp.Eq(NEXT_MATRIX, matrix)
+    equation = equate(NEXT_MATRIX, matrix)
     return Update(equation, (), (*steps, _hence(equation)))
 
 
@@ -190,9 +194,9 @@ def _norm(layer: RMSNorm | LayerNorm) -> Update:
         steps.append(
             Step(
                 "Feature mean",
-                "m_i is the mean over features; it vanishes in the limit, as the typing "
+                "$m_i$ is the mean over features; it vanishes in the limit, as the typing "
                 "rules made sure.",
-                sp.Eq(zero, sp.Integer(0)),
+                equate(zero, 0),
             )
         )
     limit = Poly(
@@ -200,10 +204,10 @@ def _norm(layer: RMSNorm | LayerNorm) -> Update:
     )
     entry = _entry(limit)
     size = [entry.subs({i: k, j: k}, simultaneous=True) for k in (i, j)]
-    equation = sp.Eq(
+    equation = equate(
         NEXT_MATRIX[i, j], entry / (sp.sqrt(size[0] + EPS) * sp.sqrt(size[1] + EPS))
     )
-    reason = "r_i = 1/sqrt(K'_ii + eps), with K' before the division."
+    reason = "$r_i^2 = 1 / (K'_ii + eps)$, with $K'$ before the division."
     steps.append(Step("Normalise", reason, equation))
     return Update(equation, ((EPS, layer.eps),), tuple(steps))
 
@@ -251,9 +255,10 @@ def feature_means(poly: Poly) -> Poly:
 def _pointwise(layer: Pointwise) -> Update:
     derived = dual(layer.phi)
     entries = {p: K_MATRIX[i, i], q: K_MATRIX[j, j], c: K_MATRIX[i, j]}
-    equation = sp.Eq(NEXT_MATRIX[i, j], derived.value.subs(entries, simultaneous=True))
+    equation = equate(NEXT_MATRIX[i, j], derived.value.subs(entries, simultaneous=True))
     reason = (
-        "p = K_ii, q = K_jj, c = K_ij, since the rows of X are Gaussian in the limit."
+        "$p = K_ii$, $q = K_jj$, $c = K_ij$, since the rows of $X$ are Gaussian in the "
+        "limit."
     )
     return Update(equation, (), (*derived.steps, Step("Kernel", reason, equation)))
 
@@ -261,7 +266,7 @@ def _pointwise(layer: Pointwise) -> Update:
 def _attention(layer: Attention) -> Update:
     matrix, steps = _derive(attention_definition(layer))
     values = _dense_values(layer.value, "V") + _dense_values(layer.output, "O")
-    equation = sp.Eq(NEXT_MATRIX, matrix)
+    equation = equate(NEXT_MATRIX, matrix)
     steps = (*steps, _hence(equation))
     match layer.pattern:
         case Uniform() | Fixed():
@@ -270,7 +275,7 @@ def _attention(layer: Attention) -> Update:
             law, more = logits_law(layer.pattern)
             if law.variance == 0:
                 # All heads have the same logits, so the mean over heads is no mean.
-                equation = sp.Eq(NEXT_MATRIX, without_average(equation.rhs))
+                equation = equate(NEXT_MATRIX, without_average(equation.rhs))
             return Update(equation, values, (*steps, *more), law)
 
 
@@ -283,7 +288,7 @@ def without_average(matrix: Any) -> Any:
 def _logit_moments(scale: Any, tied: bool) -> tuple[sp.Expr, sp.Expr, tuple[Step, ...]]:
     """Return the coefficients of K in E G and of K K in Cov G in the limit d -> oo."""
     d = sp.Symbol("d", positive=True)
-    a, b = Index("a_", T), Index("b_", T)
+    a, b = Index("a", T), Index("b", T)
     h = Index("h", HEADS)
     one = logits_definition(scale, tied, h, a, I)
     two = logits_definition(scale, tied, h, b, J)
@@ -309,18 +314,16 @@ def _logit_moments(scale: Any, tied: bool) -> tuple[sp.Expr, sp.Expr, tuple[Step
     product = K(a, b) * K(I, J)
     mean_part = _coefficient(mean, K(a, I))
     covariance_part = _coefficient(covariance, product)
-    G = sp.IndexedBase("G")
-    left = sp.Symbol("Cov(G_ai, G_bj)")
     steps = (
         Step(
             "Logits",
-            "Their mean in the limit of a wide head (d -> oo).",
-            sp.Eq(E(G[sp.Symbol("a"), i]), to_sum(mean)),
+            "Their mean in the limit of a wide head, $d$ to infinity.",
+            equate(E(G[sp.Symbol("a"), i]), to_sum(mean)),
         ),
         Step(
             "Logits",
             "Their covariance in the same limit.",
-            sp.Eq(left, to_sum(covariance)),
+            equate(LOGIT_COVARIANCE, to_sum(covariance)),
         ),
     )
     return mean_part, covariance_part, steps
@@ -350,16 +353,14 @@ def logits_law(pattern: Scored) -> tuple[Logits, tuple[Step, ...]]:
     law = Logits(mean.subs(values), variance.subs(values))
     if law.variance == 0:
         reason = "The logits do not fluctuate in the limit."
-        result = sp.Eq(sp.Symbol("G"), law.mean * K_MATRIX)
+        result = equate(sp.MatrixSymbol("G", T, T), law.mean * K_MATRIX)
     else:
         reason = (
-            "Each logit is a sum of d independent terms, so the logits are Gaussian in the "
+            "Each logit is a sum of $d$ independent terms, so the logits are Gaussian in the "
             "limit, and independent over heads; the mean over many heads is the expectation."
         )
-        result = sp.Eq(
-            sp.Symbol("Cov(G_ai, G_bj)"),
-            law.variance * sp.Symbol("K_ab") * sp.Symbol("K_ij"),
-        )
+        product = sp.Symbol("K_ab") * sp.Symbol("K_ij")
+        result = equate(LOGIT_COVARIANCE, law.variance * product)
     return law, (*steps, Step("Limit law", reason, result))
 
 
@@ -370,7 +371,7 @@ def _residual(layer: Residual) -> Update:
         state = given_state(I, (K_OUT,)).scaled(SKIP)
         mixed = total(A(I, a) * given_state(a, (K_OUT,)), a).scaled(WEIGHT)
         matrix, steps = _derive_given(state + mixed)
-        equation = sp.Eq(NEXT_MATRIX, matrix)
+        equation = equate(NEXT_MATRIX, matrix)
         return Update(equation, values, (*steps, _hence(equation)))
     a = Index("a", N_IN)
     hidden = Tensor("F")  # what the branch's last weights act on
@@ -386,18 +387,18 @@ def _residual(layer: Residual) -> Update:
     parts = as_kernel(expectation(kernel_of(skip + branch)), X, K, N_OUT)
     BRANCH = Tensor("K_B", symmetric=True)
     parts = as_kernel(parts, hidden, BRANCH, N_IN)
-    equation = sp.Eq(NEXT_MATRIX, to_matrix(parts, I, J).subs(own_width))
+    equation = equate(NEXT_MATRIX, to_matrix(parts, I, J).subs(own_width))
     steps = (
         _defined(skip + branch),
         Step(
             "Cross term",
             "It holds an odd number of the branch's last weights, which have mean zero and "
-            "on which X does not depend.",
-            sp.Eq(E(sp.Symbol("X_ik") * sp.Symbol("B_jk")), sp.Integer(0)),
+            "on which $X$ does not depend.",
+            equate(E(sp.Symbol("X_ik") * sp.Symbol("B_jk")), 0),
         ),
         Step(
             "Wick",
-            "Pair the branch's last weights; K_B is the branch's kernel.",
+            "Pair the branch's last weights; $K_B$ is the branch's kernel.",
             equation,
         ),
     )

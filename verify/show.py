@@ -21,13 +21,17 @@ STYLES: Mapping[Status, str] = {
     Status.INCONCLUSIVE: "yellow",
     Status.ERROR: "bold red",
 }
+LEAST_WIDTH = 80  # what the tables are laid out for
 STATEMENT = 160  # characters of a statement that a list shows
 MOST_DEPTHS = 16  # rows of a table of kernels
 
 
 def console(stderr: bool = False) -> Console:
     """Return a console that prints text as it is: no markup, no highlighting."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    found = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    # A narrower terminal wraps lines, which reads better than numbers cut short.
+    found.width = max(found.width, LEAST_WIDTH)
+    return found
 
 
 def _table() -> Table:

@@ -6,9 +6,11 @@ on a log scale here. Everything is well-formed by construction, and shrinks towa
 identity kernel and `Dense()`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -36,6 +38,8 @@ from asymptest.theory.patterns import Fixed, Pattern, Saturated, Softmax, Unifor
 from asymptest.theory.rules import State, after
 
 Kernel = Float[np.ndarray, "T T"]
+# Not st.DrawFn: a protocol that cannot be checked at run time, as our tests do.
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 def correlations() -> st.SearchStrategy[float]:
@@ -55,7 +59,7 @@ def correlations() -> st.SearchStrategy[float]:
 
 @st.composite
 def gram_matrices(
-    draw: st.DrawFn,
+    draw: Draw,
     min_size: int = 1,
     max_size: int = 6,
     *,
@@ -98,7 +102,7 @@ def gram_matrices(
 
 
 def _orthogonal(
-    draw: st.DrawFn, other: Float[np.ndarray, " T"], i: int, rank: int
+    draw: Draw, other: Float[np.ndarray, " T"], i: int, rank: int
 ) -> Float[np.ndarray, " T"] | None:
     """Return a unit vector orthogonal to `other` in the first `rank` dimensions, if any."""
     fresh = np.zeros_like(other)
@@ -111,7 +115,7 @@ def _orthogonal(
 
 
 @st.composite
-def stochastic_matrices(draw: st.DrawFn, T: int, causal: bool = False) -> Kernel:
+def stochastic_matrices(draw: Draw, T: int, causal: bool = False) -> Kernel:
     """Draw a T x T matrix with rows >= 0 that sum to 1, lower triangular if `causal`."""
     weights = np.zeros((T, T))
     for i in range(T):
@@ -123,7 +127,7 @@ def stochastic_matrices(draw: st.DrawFn, T: int, causal: bool = False) -> Kernel
 
 
 @st.composite
-def masks(draw: st.DrawFn, T: int) -> Mask:
+def masks(draw: Draw, T: int) -> Mask:
     """Draw a mask that fits T positions, of every kind; each position sees another."""
     kind = draw(
         st.sampled_from(["full", "causal", "window", "blocks", "padding", "table"])
@@ -149,7 +153,7 @@ def masks(draw: st.DrawFn, T: int) -> Mask:
 
 @st.composite
 def tied_scores(
-    draw: st.DrawFn, length: int, levels: int = 3, decades: int = 3
+    draw: Draw, length: int, levels: int = 3, decades: int = 3
 ) -> Float[np.ndarray, " length"]:
     """Draw scores of which several are equal: integers in [0, levels) times one scale.
 
@@ -162,9 +166,7 @@ def tied_scores(
 
 
 @st.composite
-def token_ids(
-    draw: st.DrawFn, vocabulary: int, length: int
-) -> Int64[np.ndarray, " length"]:
+def token_ids(draw: Draw, vocabulary: int, length: int) -> Int64[np.ndarray, " length"]:
     """Draw token ids in [0, vocabulary); repeated tokens are common."""
     drawn: list[int] = []
     for _ in range(length):
@@ -264,9 +266,7 @@ def networks(
 
 
 @st.composite
-def _chains(
-    draw: st.DrawFn, allowed: _Allowed, state: State, max_depth: int
-) -> Network:
+def _chains(draw: Draw, allowed: _Allowed, state: State, max_depth: int) -> Network:
     layers: list[Network] = []
     for _ in range(draw(st.integers(1, max_depth))):
         layers.append(_layer(draw, allowed, state))
@@ -288,7 +288,7 @@ _PHIS = activations()
 _TAME_PHIS = activations(tame=True)
 
 
-def _layer(draw: st.DrawFn, allowed: _Allowed, state: State) -> Network:
+def _layer(draw: Draw, allowed: _Allowed, state: State) -> Network:
     """Draw a layer that may follow a state."""
     kinds = ["fresh", "residual", "repeat", "rms norm", "mix"]
     kinds += ["pointwise"] if state.gaussian else []
@@ -315,7 +315,7 @@ def _layer(draw: st.DrawFn, allowed: _Allowed, state: State) -> Network:
             return _fresh(draw, allowed, draw(_EXPANSIONS))
 
 
-def _residual(draw: st.DrawFn, allowed: _Allowed, state: State) -> Residual:
+def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
     """Draw a Residual; its branch keeps the width and ends in fresh weights, or mixes."""
     kinds = ["fresh", "rms norm", "mix first", "mix", "mix twice"]
     kinds += ["layer norm"] if state.centred else []
@@ -339,7 +339,7 @@ def _residual(draw: st.DrawFn, allowed: _Allowed, state: State) -> Residual:
     return Residual(branch, draw(_WEIGHTS), draw(_WEIGHTS))
 
 
-def _fresh(draw: st.DrawFn, allowed: _Allowed, expansion: Fraction | int) -> Network:
+def _fresh(draw: Draw, allowed: _Allowed, expansion: Fraction | int) -> Network:
     """Draw a layer that ends in fresh weights, `expansion` n of them."""
     match draw(st.sampled_from(["dense", "mlp", "attention", "attention"])):
         case "mlp":
@@ -352,15 +352,15 @@ def _fresh(draw: st.DrawFn, allowed: _Allowed, expansion: Fraction | int) -> Net
             return _dense(draw, expansion)
 
 
-def _dense(draw: st.DrawFn, expansion: Fraction | int = 1) -> Dense:
+def _dense(draw: Draw, expansion: Fraction | int = 1) -> Dense:
     return Dense(draw(_VARIANCES), draw(_BIASES), draw(_INITS), expansion)
 
 
-def _phi(draw: st.DrawFn, allowed: _Allowed) -> Activation:
+def _phi(draw: Draw, allowed: _Allowed) -> Activation:
     return draw(_TAME_PHIS if allowed.tame else _PHIS)
 
 
-def _attention(draw: st.DrawFn, allowed: _Allowed) -> Attention:
+def _attention(draw: Draw, allowed: _Allowed) -> Attention:
     kinds = ["uniform", "deterministic softmax", "vanishing softmax", "fixed"]
     kinds += ["softmax"] if allowed.sampled else []
     kinds += ["saturated"] if allowed.saturated else []

@@ -184,10 +184,8 @@ CLIP = 1e-5  # GP4A's ReLU kernel replaces correlations above 1 - CLIP
 
 def clipped_relu(q: np.ndarray) -> np.ndarray:
     """Return E relu(u) relu(v) at the correlation 1 - CLIP and the variances q."""
-    pairs = [
-        kernel(Pointwise(relu), [[s, s * (1 - CLIP)], [s * (1 - CLIP), s]]) for s in q
-    ]
-    return np.array([pair[0, 1] for pair in pairs])
+    near = np.array([[1.0, 1 - CLIP], [1 - CLIP, 1.0]])
+    return np.array([kernel(Pointwise(relu), s * near)[0, 1] for s in q])
 
 
 def gp4a(data: dict[str, Any], clip: bool) -> np.ndarray:

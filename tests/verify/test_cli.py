@@ -186,6 +186,15 @@ def test_tables_fit_80_columns_without_losing_a_letter(run: Run) -> None:
         assert "fake/bound [red]" in out
 
 
+def test_a_narrow_terminal_cuts_no_numbers(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, wide, _ = run("check", "{claims}:MIXED", "--jobs", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    _, narrow, _ = run("report")
+    assert narrow in wide
+
+
 def test_the_report_is_the_table_again(run: Run) -> None:
     _, out, _ = run("check", "{claims}:MIXED", "--jobs", "1", "--out", "a.json")
     code, again, _ = run("report", "--results", "a.json")

@@ -1,5 +1,6 @@
 """Read a contracted polynomial back: as indexed sums, or as a product of matrices."""
 
+from collections import Counter
 from typing import Any
 
 import sympy as sp
@@ -60,13 +61,13 @@ def to_sum(poly: Poly) -> sp.Expr:
 
 
 def _term_to_sum(term: Term) -> sp.Expr:
+    term = term.apart_from(set())
     symbols = {i: sp.Symbol(i.name, integer=True) for i in term.indices}
-    product = sp.Mul(
-        *(
-            sp.IndexedBase(f.tensor.name)[tuple(symbols[i] for i in f.indices)]
-            for f in term.factors
-        )
-    )
+    entries: list[Any] = [
+        sp.IndexedBase(f.tensor.name)[tuple(symbols[i] for i in f.indices)]
+        for f in term.factors
+    ]
+    product = sp.Mul(*entries)
     limits = [(symbols[i], 1, i.size) for i in sorted(term.bound)]
     return term.coefficient * (sp.Sum(product, *limits) if limits else product)
 
@@ -77,6 +78,9 @@ def to_matrix(poly: Poly, i: Index, j: Index) -> Any:
     Each term must be a chain of two-slot tensors from i to j; where the chain is broken,
     the matrix of ones stands. A bound index that a chain's matrices carry in front, as
     A[h, i, j], becomes an `Average` over it.
+
+    Raises:
+        AssertionError: for another product, such as A[i, j] B[i, j].
     """
     size = i.size
     parts = [_chain(term, i, j, size) for term in poly.terms]
@@ -84,6 +88,14 @@ def to_matrix(poly: Poly, i: Index, j: Index) -> Any:
 
 
 def _chain(term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
+    heads, ends = (
+        Counter(index for f in term.factors for slot in f.slots[part] for index in slot)
+        for part in (slice(-2), slice(-2, None))
+    )
+    # Two matrices meet in an index that is summed, and one ends in i and in j.
+    meets = all(ends[k] <= (2 if k in term.bound else 1) for k in ends)
+    if not meets or len(heads) > 1 or term.bound != {*heads, *ends} - {i, j}:
+        raise AssertionError(f"{term} is no chain of matrices from {i} to {j}")
     left, end, rest = _walk(i, list(term.factors), size)
     right: list[Any] = []
     if end != j:
@@ -93,7 +105,6 @@ def _chain(term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
         raise AssertionError(f"{term} is no chain of matrices from {i} to {j}")
     matrices = [*left, *(m.T for m in reversed(right))]
     product: Any = sp.MatMul(*matrices) if len(matrices) > 1 else matrices[0]
-    heads = [b for b in term.bound if b.size != size]
     if not heads:
         return term.coefficient * product
     (head,) = heads

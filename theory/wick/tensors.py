@@ -11,6 +11,7 @@ multiplied with itself. A slot holds one index, or several that together number 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from typing import Any
 
 import sympy as sp
 
@@ -25,11 +26,16 @@ class Index:
     size: sp.Expr
 
     def __lt__(self, other: "Index") -> bool:
-        mine, yours = (sp.default_sort_key(index.size) for index in (self, other))
-        return (self.name, mine) < (other.name, yours)
+        if self.name != other.name:
+            return self.name < other.name
+        return _size_order(self) < _size_order(other)
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _size_order(index: Index) -> Any:
+    return sp.default_sort_key(index.size)
 
 
 Slot = tuple[Index, ...]
@@ -204,7 +210,7 @@ def canonical(term: Term) -> Term:
         if following.tensor != DELTA or following not in least:
             least.append(following)
     _, seen = next(iter(ways))
-    unseen = sorted(term.bound.difference(seen), key=lambda i: (i.size.sort_key(), i))
+    unseen = sorted(term.bound.difference(seen), key=_size_order)
     bound = _numbered((*seen, *unseen), numbers).values()
     return Term(term.coefficient, tuple(least), frozenset(bound))
 
