@@ -32,7 +32,6 @@ class Array:
 
         Raises:
             ShapeError: if the rows differ in length or an entry is no real number.
-            ArgumentError: if an entry is infinite or not a number.
 
         >>> Array.of([[1, 0], [0.5, 0.5]]).shape
         (2, 2)
@@ -42,15 +41,26 @@ class Array:
         nested = values.tolist() if hasattr(values, "tolist") else values
         shape, flat = _flatten(nested, name)
         try:
-            data = array("d", [float(value) for value in flat])
+            data = array("d", [float(value) for value in flat]).tobytes()
         except (TypeError, ValueError) as error:
             raise ShapeError(
                 f"{name} must hold real numbers; converting its entries failed: {error}"
             ) from None
-        if not all(map(isfinite, data)):
-            bad = next(value for value in data if not isfinite(value))
-            raise ArgumentError(f"{name} must hold finite numbers; got {bad}")
-        return Array(shape, data.tobytes())
+        return Array(shape, data)
+
+    @staticmethod
+    def finite(values: Any, name: str) -> "Array":
+        """As `of`, for entries that must be finite.
+
+        Raises:
+            ShapeError: as `of`.
+            ArgumentError: if an entry is infinite or not a number.
+        """
+        result = Array.of(values, name)
+        for entry in array("d", result.data):
+            if not isfinite(entry):
+                raise ArgumentError(f"{name} must hold finite numbers; got {entry}")
+        return result
 
     def tolist(self) -> list[Any]:
         """Return the entries as nested lists."""

@@ -203,7 +203,7 @@ def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
     if f == delta(x):
         return _condition(whole_g, name)
     if g == delta(x):
-        return _swapped(m, g, k, f)
+        return _swapped(k, f, m, g, name)
     if (rate := _gauss_rate(f)) is not None:
         return _tilt(rate, k, m, g, name)
     if _gauss_rate(g) is not None:

@@ -157,7 +157,7 @@ class Mix(Composable):
     A: Any
 
     def __post_init__(self) -> None:
-        A = Array.of(self.A, "Mix.A")
+        A = Array.finite(self.A, "Mix.A")
         if len(A.shape) != 2 or A.shape[0] != A.shape[1]:
             raise ShapeError(f"Mix.A must have the shape (T, T); got {A.shape}")
         object.__setattr__(self, "A", A)

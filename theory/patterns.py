@@ -30,7 +30,7 @@ class Fixed:
     A: Any
 
     def __post_init__(self) -> None:
-        A = Array.of(self.A, "Fixed.A")
+        A = Array.finite(self.A, "Fixed.A")
         if len(A.shape) not in (2, 3) or A.shape[-1] != A.shape[-2]:
             raise ShapeError(
                 f"Fixed.A must have the shape (T, T) or (heads, T, T); got {A.shape}"

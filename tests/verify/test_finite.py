@@ -53,6 +53,9 @@ from asymptest.verify.strategies import gram_matrices, networks
 from asymptest.verify.weights import haar
 
 EPS = float(np.finfo(np.float64).eps)
+# beartype checks a random item of each tuple that a strategy builds.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
 LEVEL = 1e-9  # false-alarm probability of a statistical test here
 
 
@@ -279,14 +282,14 @@ def test_residual_and_mix() -> None:
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), seed=st.integers(0, 99))
 def test_haar_weights_are_orthogonal(rows: int, columns: int, seed: int) -> None:
     """W W^T = (columns / rows) I, or W^T W = I where rows > columns."""
-    W = haar(3, rows, columns, torch.Generator().manual_seed(seed))
+    W = haar(3, rows, columns, np.random.default_rng(seed))
     product = W @ W.mT * rows / columns if rows <= columns else W.mT @ W
     assert close(product, torch.eye(min(rows, columns)).double().expand(3, -1, -1), 8)
 
 
 def test_haar_weights_are_not_the_qr_convention() -> None:
     """Unfixed, the diagonal of R would be of one sign: W_11 would never be > 0, say."""
-    W = haar(4000, 2, 2, torch.Generator().manual_seed(0))
+    W = haar(4000, 2, 2, np.random.default_rng(0))
     # On O(2), W_11 = cos(angle) with a uniform angle, and det W = 1 for half of them.
     angle = torch.arccos(W[:, 0, 0].clamp(-1, 1)).numpy() / np.pi
     assert kstest(angle, "uniform").pvalue > LEVEL
@@ -335,13 +338,13 @@ def test_copies_are_independent() -> None:
 @settings(max_examples=20)
 @given(network=networks(T=3), seed=st.integers(0, 2**32))
 def test_the_same_seed_replays_bit_for_bit(network: Network, seed: int) -> None:
-    X = exact_input(np.eye(3), 8, 2, rng=seed)
+    X = exact_input(np.eye(3), 8, 2, rng=seed + 1)
     one, two = (kernel_of(finite(network, 8, 2, rng=seed), X) for _ in range(2))
     assert np.array_equal(one, two, equal_nan=True)
 
 
 def test_another_seed_or_copy_is_another_network() -> None:
-    X = exact_input(np.eye(3), 8, 2, rng=0)
+    X = exact_input(np.eye(3), 8, 2, rng=7)
     one, two = (kernel_of(finite(Dense(), 8, 2, rng=seed), X[:1]) for seed in (0, 1))
     assert not np.array_equal(one, two)
     assert not np.array_equal(one[0], one[1])

@@ -11,7 +11,7 @@ POSITIONS = 3
 
 
 def pre_norm_block(
-    variance: float = 2.0, hidden: float = 2.0, skip: float = 1.0, mask: str = "causal"
+    variance: float = 2, hidden: float = 2, skip: float = 1, mask: str = "causal"
 ) -> Network:
     """Return attention (tied softmax, 1/d) and a ReLU MLP, each after RMSNorm, with skips."""
     attention = Attention(Softmax("1/d", tied=True, variance=variance), mask)
@@ -20,7 +20,7 @@ def pre_norm_block(
 
 
 def _uniform_block() -> Network:
-    mlp = Mlp(relu, expansion=1, hidden=Dense(2.0))
+    mlp = Mlp(relu, expansion=1, hidden=Dense(2))
     attention = Attention(Uniform(), "causal")
     return Residual(RMSNorm() >> attention) >> Residual(RMSNorm() >> mlp)
 

@@ -21,6 +21,8 @@ from asymptest.verify.families import finite_kernels, kernels_of_size
 
 Kernel = Float[np.ndarray, "T T"]
 
+i, j = sp.symbols("i j", integer=True)
+
 PAPER = "arXiv 2302.10322 (He et al., ICLR 2023)"
 HAAR = Dense(init="orthogonal")
 
@@ -62,12 +64,7 @@ COLLAPSE = Exact(
 
 ONE_LAYER = Claim(
     name="patterns/uniform-full-collapses-at-once",
-    statement=(
-        sp.Eq(
-            sp.MatrixSymbol("K_1", sp.Symbol("T"), sp.Symbol("T")),
-            sp.Symbol("mean(K_0)") * sp.OneMatrix(sp.Symbol("T"), sp.Symbol("T")),
-        ),
-    ),
+    statement=(sp.Eq(sp.IndexedBase("K_1")[i, j], sp.Symbol("mean(K_0)")),),
     source=Source(PAPER, "rank collapse (entry A-03)"),
     instances=stacks(st.integers(1, 4)),
     evidence=(COLLAPSE,),
@@ -219,8 +216,8 @@ CAUSAL = Claim(
     name="patterns/uniform-causal-collapses-to-first-token",
     statement=(
         sp.Eq(
-            sp.Limit(sp.Function("K")(sp.Symbol("l")), sp.Symbol("l"), sp.oo),
-            sp.Symbol("K_11") * sp.OneMatrix(sp.Symbol("T"), sp.Symbol("T")),
+            sp.Limit(sp.Function("K_ij")(sp.Symbol("l")), sp.Symbol("l"), sp.oo),
+            sp.Symbol("K_11"),
         ),
         sp.Eq(
             sp.Limit(
