@@ -1,5 +1,12 @@
 """Settings of the test-suite: shapes are checked and examples are reproducible."""
 
+import os
+
+# One process a core (pytest-xdist), one thread a process: small matrices lose time on more.
+# Set before NumPy and torch are loaded, which read it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from hypothesis import settings
 from jaxtyping import install_import_hook
 

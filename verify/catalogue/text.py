@@ -58,7 +58,7 @@ def _kernel(tokens: list[str]) -> np.ndarray:
 PRE_NORM_BLOCK = Claim(
     name="text/pre-norm-block-on-real-tokens",
     statement=recursion(block()).equations,
-    source=Source("arXiv 2302.10322 (He et al., ICLR 2023)", "pre-norm blocks"),
+    source=Source("Hron et al. (2020), arXiv 2006.10540", "attention with 1/d scaling"),
     # Consecutive words of which two are the same, wherever the text has them.
     instances=stretches(default_text, length=5, kinds=4),
     evidence=(LIMIT,),
