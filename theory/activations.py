@@ -56,7 +56,7 @@ class Activation:
         points: set[float] = set()
         for switch in with_steps(self.expr).atoms(sp.Heaviside):
             where: Any = sp.solveset(switch.args[0], x, sp.Reals)
-            if not isinstance(where, sp.FiniteSet):
+            if not where.is_FiniteSet:
                 raise UnsupportedError(
                     f"Activation {self.name!r} switches where {switch.args[0]} = 0, and "
                     f"these points cannot be listed; write it with finitely many switches"
@@ -85,7 +85,8 @@ def with_steps(expr: sp.Expr) -> sp.Expr:
     >>> with_steps(sp.Piecewise((x, x > 0), (x / 10, True)))
     x*(1 - Heaviside(x))/10 + x*Heaviside(x)
     """
-    return expr.replace(sp.Piecewise, _cases).rewrite(sp.Heaviside)
+    one_line: Any = expr.replace(sp.Piecewise, _cases)
+    return one_line.rewrite(sp.Heaviside)
 
 
 def _cases(*cases: Any) -> Any:
@@ -99,20 +100,18 @@ def _cases(*cases: Any) -> Any:
 
 def _indicator(condition: Any) -> Any:
     """Return 1 where a condition holds and 0 where not, almost everywhere."""
-    match condition:
-        case sp.true | sp.Ne():
+    match condition.func:
+        case sp.Gt | sp.Ge | sp.Lt | sp.Le:
+            return sp.Heaviside(condition.gts - condition.lts)
+        case sp.true.func | sp.Ne:
             return sp.Integer(1)
-        case sp.false | sp.Eq():
+        case sp.false.func | sp.Eq:
             return sp.Integer(0)
-        case sp.Gt() | sp.Ge():
-            return sp.Heaviside(condition.lhs - condition.rhs)
-        case sp.Lt() | sp.Le():
-            return sp.Heaviside(condition.rhs - condition.lhs)
-        case sp.Not():
+        case sp.Not:
             return 1 - _indicator(condition.args[0])
-        case sp.And():
+        case sp.And:
             return sp.Mul(*map(_indicator, condition.args))
-        case sp.Or():
+        case sp.Or:
             return 1 - sp.Mul(*(1 - _indicator(part) for part in condition.args))
         case _:
             raise UnsupportedError(

@@ -91,14 +91,14 @@ def _flatten(nested: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
     return (len(nested), *shapes.pop()), [value for _, flat in parts for value in flat]
 
 
-def call(node: Any) -> str:
-    """Return a dataclass as the call that builds it, defaults left out."""
+def call(self: Any) -> str:
+    """Return a dataclass as the call that builds it, defaults left out: a `__repr__`."""
     shown: list[str] = []
     keyword = False
-    for spec in fields(node):
-        value = getattr(node, spec.name)
+    for spec in fields(self):
+        value = getattr(self, spec.name)
         if spec.default is not MISSING and value == spec.default:
             keyword = True  # a skipped argument: name those that follow
             continue
         shown.append(f"{spec.name}={value!r}" if keyword else repr(value))
-    return f"{type(node).__name__}({', '.join(shown)})"
+    return f"{type(self).__name__}({', '.join(shown)})"

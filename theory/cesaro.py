@@ -33,8 +33,8 @@ def power(size: int, depth: sp.Expr | int) -> sp.ImmutableMatrix:
 
     >>> power(2, sp.Symbol("l"))
     Matrix([
-    [         1,     0],
-    [1 - 2**(-l), 2**(-l)]])
+    [         1,       0],
+    [1 - 1/2**l, 2**(-l)]])
     """
     P = eigenvectors(size)
     values = sp.diag(
@@ -50,7 +50,7 @@ def leading_cosine_deficit() -> sp.Expr:
     two rows is 2^(-l) |i-j| |X_2 across X_1| / |X_1|, and 1 - cos is half its square.
 
     >>> leading_cosine_deficit()
-    (K_11*K_22 - K_12**2)*(i - j)**2/(2*K_11**2)
+    (i - j)**2*(K_11*K_22 - K_12**2)/(2*K_11**2)
     """
     K11, K22, K12, i, j, eps = sp.symbols("K_11 K_22 K_12 i j eps")
 

@@ -23,6 +23,7 @@ from asymptest.theory.definition import (
 )
 from asymptest.theory.network import Dense, Init
 from asymptest.theory.steps import Step, equate
+from asymptest.theory.substitution import put
 from asymptest.theory.update import SKIP, WEIGHT, K, kernel_of
 from asymptest.theory.wick.expectation import as_kernel, expectation
 from asymptest.theory.wick.matrices import to_sum
@@ -36,7 +37,7 @@ def kernel_variance(definition: Poly) -> Poly:
     """Return Var K'[i, j] of a layer n -> n, given its input: a polynomial in 1/n.
 
     >>> kernel_variance(dense_definition(Dense()))
-    (s**2/n) K[i,i] K[j,j] + (s**2/n) K[i,j] K[i,j]
+    (s**2/n) K[i,j] K[i,j] + (s**2/n) K[i,i] K[j,j]
     """
     kernel = _without_biases(kernel_of(definition))
     mean = _contracted(kernel)
@@ -48,7 +49,7 @@ def _contracted(poly: Poly) -> Poly:
     """Take the expectation for n_in = n_out = n, and write K for X X^T / n."""
     square = {N_IN: n, N_OUT: n}
     mean = expectation(poly).map(
-        lambda t: Term(t.coefficient.subs(square), t.factors, t.bound)
+        lambda t: Term(put(square, t.coefficient), t.factors, t.bound)
     )
     return as_kernel(mean, X, K, n)
 

@@ -26,6 +26,7 @@ import sympy as sp
 from asymptest.theory.activations import Activation, with_steps, x
 from asymptest.theory.errors import NoClosedFormError
 from asymptest.theory.steps import E, Step, equate
+from asymptest.theory.substitution import put
 
 p, q = sp.symbols("p q", positive=True)
 c = sp.Symbol("c", real=True)
@@ -120,7 +121,8 @@ def _gauss_rate(base: sp.Expr) -> sp.Expr | None:
     """Return b if `base` is exp(-b x^2) with b > 0."""
     if not isinstance(base, sp.exp):
         return None
-    rate = sp.simplify(-base.args[0] / x**2)
+    exponent: Any = base.args[0]
+    rate = sp.simplify(-exponent / x**2)
     return rate if _positive_constant(rate) else None
 
 
@@ -183,7 +185,7 @@ def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
     return Derived(value, tuple(steps))
 
 
-def _named(f: sp.Expr, g: sp.Expr) -> sp.Expr:
+def _named(f: Any, g: Any) -> sp.Expr:
     return E(sp.Mul(f.subs(x, u), g.subs(x, v), evaluate=False))
 
 
@@ -218,7 +220,7 @@ def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
 def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     """Exchange the roles of u and v: E u^k f(u) v^m g(v) from E u^m g(u) v^k f(v)."""
     other = _pair(m, g, k, f)
-    value = other.value.xreplace(EXCHANGE)
+    value: Any = other.value.xreplace(EXCHANGE)
     *steps, last = map(_exchanged, other.steps)
     last = Step(last.name, last.reason, equate(name, value))
     return Derived(value, (*steps, last))
@@ -268,7 +270,7 @@ def _tilt(rate: sp.Expr, k: int, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     mass = 1 + 2 * rate * p
     tilted = {p: p / mass, c: c / mass, q: q - 2 * rate * c**2 / mass}
     inner = _pair(k, sp.Integer(1), m, g)
-    value = sp.factor(inner.value.subs(tilted, simultaneous=True)) / sp.sqrt(mass)
+    value: Any = sp.factor(put(tilted, inner.value)) / sp.sqrt(mass)
     value = sp.powdenest(sp.simplify(value), force=False)
     reason = (
         "The exponential of $-b u^2$ changes the covariance: divide $p$ and $c$ by "
@@ -307,7 +309,7 @@ def integrate_from_zero(slope: sp.Expr) -> sp.Expr:
         NoClosedFormError: for another integrand.
     """
     constant, root = slope.as_independent(c, as_Add=False)
-    inside = sp.expand(sp.simplify(1 / root**2))
+    inside: Any = sp.expand(sp.simplify(1 / root**2))
     k, m = -inside.coeff(c, 2), inside.coeff(c, 0)
     if sp.simplify(inside - (m - k * c**2)) != 0 or k == 0:
         raise NoClosedFormError(f"no rule integrates {slope} in the covariance c")

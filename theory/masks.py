@@ -72,13 +72,15 @@ def as_mask(mask: Any) -> Mask:
         ArgumentError: for a name that is no mask.
         ShapeError: for an array that is not square, or with a row that sees nothing.
     """
-    if isinstance(mask, str) and mask not in ("full", "causal"):
+    if isinstance(mask, Window | Blocks | Padding):
+        return mask
+    if isinstance(mask, str):
+        if mask in ("full", "causal"):
+            return mask
         raise ArgumentError(
             f"mask must be 'full', 'causal', Window, Blocks, Padding or a boolean "
             f"T x T array; got {mask!r}"
         )
-    if isinstance(mask, str | Window | Blocks | Padding):
-        return mask
     table = Array.of(mask, "mask")
     if len(table.shape) != 2 or table.shape[0] != table.shape[1]:
         raise ShapeError(f"mask must be a T x T array; got the shape {table.shape}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+from asymptest.theory.definition import T
 from asymptest.theory.network import Chain, Mlp, Network, Repeat, Residual, pretty
 from asymptest.theory.patterns import Saturated, Softmax, Uniform
 from asymptest.theory.rules import mixes
@@ -16,7 +17,6 @@ from asymptest.theory.update import (
     K_MATRIX,
     NEXT_MATRIX,
     Layer,
-    T,
     update,
 )
 

@@ -43,6 +43,7 @@ from asymptest.theory.network import (
 from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import E, Step, equate
+from asymptest.theory.substitution import put
 from asymptest.theory.wick.expectation import as_kernel, expectation
 from asymptest.theory.wick.laws import Gaussian
 from asymptest.theory.wick.matrices import Average, to_matrix, to_sum
@@ -57,7 +58,7 @@ A_MATRIX = sp.MatrixSymbol("A", T, T)
 BRANCH_MATRIX = sp.MatrixSymbol("K_B", T, T)  # kernel of a residual branch
 NEXT_MATRIX = sp.MatrixSymbol("K'", T, T)
 i, j = sp.symbols("i j", integer=True)
-G = sp.IndexedBase("G")  # logits
+G: Any = sp.IndexedBase("G")  # logits
 LOGIT_COVARIANCE = sp.Function("Cov")(G[sp.Symbol("a"), i], G[sp.Symbol("b"), j])
 EPS, SKIP, WEIGHT = sp.symbols("eps alpha beta", real=True)
 
@@ -190,13 +191,13 @@ def _norm(layer: RMSNorm | LayerNorm) -> Update:
     definition = NORM(I) * row
     steps = [_defined(definition)]
     if isinstance(layer, LayerNorm):
-        zero = E(sp.IndexedBase("m")[i] ** 2)
+        mean: Any = sp.IndexedBase("m")
         steps.append(
             Step(
                 "Feature mean",
                 "$m_i$ is the mean over features; it vanishes in the limit, as the typing "
                 "rules made sure.",
-                equate(zero, 0),
+                equate(E(mean[i] ** 2), 0),
             )
         )
     limit = Poly(
@@ -297,7 +298,7 @@ def _logit_moments(scale: Any, tied: bool) -> tuple[sp.Expr, sp.Expr, tuple[Step
     def limit_of(poly: Poly) -> Poly:
         per_head = poly.map(
             lambda t: Term(
-                sp.simplify(t.coefficient.subs(no_bias).subs(HEADS, N_IN / d)),
+                sp.simplify(put(no_bias | {HEADS: N_IN / d}, t.coefficient)),
                 t.factors,
                 t.bound,
             )
@@ -350,7 +351,7 @@ def logits_law(pattern: Scored) -> tuple[Logits, tuple[Step, ...]]:
         scales("Q").variance: sp.sympify(query.variance),
         scales("K").variance: sp.sympify(key.variance),
     }
-    law = Logits(mean.subs(values), variance.subs(values))
+    law = Logits(put(values, mean), put(values, variance))
     if law.variance == 0:
         reason = "The logits do not fluctuate in the limit."
         result = equate(sp.MatrixSymbol("G", T, T), law.mean * K_MATRIX)

@@ -232,13 +232,21 @@ def _progress(total: int) -> "Iterator[Callable[[Verdict], None]]":
 
 
 def _show(verdicts: "Sequence[Verdict]") -> None:
-    from asymptest.verify.show import console, mismatch, summary, verdicts_table
+    from asymptest.verify.show import (
+        console,
+        mismatch,
+        refutations,
+        summary,
+        verdicts_table,
+    )
 
     screen = console()
     screen.print(verdicts_table(verdicts, screen.width))
     for verdict in verdicts:
         if not verdict.agrees:
             print(mismatch(verdict, screen.width), end="\n\n")
+    for paragraph in refutations(verdicts, screen.width):
+        print(paragraph)
     print(summary(verdicts))
 
 

@@ -138,7 +138,7 @@ def decide_bound(
     return Finding(
         "bound",
         Status.SUPPORTED if found is None else Status.REFUTED,
-        resolution=worst,
+        resolution=worst if found is None else None,
         comparisons=comparisons,
         distance=worst,
         counterexample=None if found is None else _show(found),
@@ -176,7 +176,7 @@ def decide_rate(
     return Finding(
         "rate",
         Status.SUPPORTED if found is None else Status.REFUTED,
-        resolution=worst,
+        resolution=worst if found is None else None,
         comparisons=comparisons,
         widths=evidence.depths,
         distance=worst,

@@ -1,7 +1,7 @@
 """Tables for people, plain text when piped, never wider than the terminal."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -125,6 +125,14 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         f"{agree} of {len(verdicts)} verdicts as expected; {dead} of {mutants} mutants "
         f"killed."
     )
+
+
+def refutations(verdicts: Iterable[Verdict], width: int) -> Iterator[str]:
+    """Yield a paragraph for each statement that was refuted, as expected, and by what."""
+    for verdict in verdicts:
+        shown = [f.counterexample for f in verdict.evidence if f.counterexample]
+        if verdict.agrees and shown:
+            yield _wrapped(f"{verdict.name} is refuted by {shown[0]}", width)
 
 
 def mismatch(verdict: Verdict, width: int) -> str:

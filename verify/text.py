@@ -101,7 +101,7 @@ def token_kernel(ids: Ids) -> Float[np.ndarray, "T T"]:
 
 
 def side_by_side(
-    *sequences: Int[np.ndarray, "_"], causal: bool = True
+    *sequences: Int[np.ndarray, " _"], causal: bool = True
 ) -> tuple[Ids, Blocks]:
     """Return several sequences as one, and the mask that keeps them apart.
 

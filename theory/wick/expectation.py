@@ -26,6 +26,7 @@ def expectation(poly: Poly) -> Poly:
     """Return E poly over every tensor with a law, the deltas contracted.
 
     >>> from asymptest.theory.wick.laws import Gaussian
+    >>> from asymptest.theory.wick.tensors import Index
     >>> n = sp.Symbol("n", positive=True)
     >>> a, b, k = Index("a", n), Index("b", n), Index("k", n)
     >>> W = Tensor("W", Gaussian(1 / n))

@@ -63,10 +63,11 @@ def to_sum(poly: Poly) -> sp.Expr:
 def _term_to_sum(term: Term) -> sp.Expr:
     term = term.apart_from(set())
     symbols = {i: sp.Symbol(i.name, integer=True) for i in term.indices}
-    entries: list[Any] = [
-        sp.IndexedBase(f.tensor.name)[tuple(symbols[i] for i in f.indices)]
-        for f in term.factors
-    ]
+    bases: list[Any] = [sp.IndexedBase(f.tensor.name) for f in term.factors]
+    entries = (
+        base[tuple(symbols[i] for i in f.indices)]
+        for base, f in zip(bases, term.factors, strict=True)
+    )
     product = sp.Mul(*entries)
     limits = [(symbols[i], 1, i.size) for i in sorted(term.bound)]
     return term.coefficient * (sp.Sum(product, *limits) if limits else product)
