@@ -33,13 +33,13 @@ from asymptest.theory import (
     Uniform,
     Window,
     depth,
+    erf,
     gelu,
     hermite,
     leaky_relu,
     monomial,
     polyrelu,
     relu,
-    tanh,
 )
 from asymptest.verify.strategies import (
     DOUBLING,
@@ -337,7 +337,7 @@ DEGENERATE = {
     "equal": np.ones((3, 3)),
     "opposite": np.outer([1.0, -1.0, 2.0], [1.0, -1.0, 2.0]),
     "beyond 1": np.array([[1.0, 1 + EPS, 0.0], [1 + EPS, 1.0, 0.0], [0.0, 0.0, 1.0]]),
-    "tiny and large": np.diag([1e-200, 1.0, 1e200]),
+    "tiny and large": np.diag([1e-60, 1.0, 1e60]),
 }
 
 
@@ -402,7 +402,7 @@ def test_sampled_softmax_has_the_exact_mean(variance: float) -> None:
 
 @pytest.mark.parametrize(
     "network",
-    [Attention(Softmax(variance=2)), Residual(Attention(Softmax()) >> Mlp(tanh)) * 2],
+    [Attention(Softmax(variance=2)), Residual(Attention(Softmax()) >> Mlp(erf)) * 2],
     ids=name,
 )
 def test_the_standard_error_is_honest(network: Network) -> None:

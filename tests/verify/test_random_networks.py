@@ -1,0 +1,194 @@
+"""Random architectures: the mean kernel of finite networks tends to `kernel`.
+
+The decisions are those of verify/: the region of the mean, extrapolated over three widths,
+excludes the prediction (REFUTED), confirms it within the resolution (SUPPORTED), or the
+budget ends. REFUTED must never happen. Every decision has a probability below
+LEVEL / DECISIONS to be wrong, so that this file raises a false alarm less than once in 1e9
+runs, and each one must also refute a kernel that is a quarter too large.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from asymptest.numerics.kernel import kernel, kernel_with_error
+from asymptest.theory import (
+    Attention,
+    Blocks,
+    Dense,
+    Fixed,
+    LayerNorm,
+    Mix,
+    Mlp,
+    Network,
+    Pointwise,
+    Residual,
+    RMSNorm,
+    Saturated,
+    Softmax,
+    Uniform,
+    Window,
+    gelu,
+    relu,
+    tanh,
+)
+from asymptest.verify.claim import Finding, Profile
+from asymptest.verify.decision import Decision, decide
+from asymptest.verify.design import Design, extrapolation
+from asymptest.verify.families import (
+    finite_kernels,
+    kernel_limit,
+    kernels_of_size,
+    natural_scale,
+    upper,
+)
+from asymptest.verify.instances import derive
+from asymptest.verify.stochastic import decide_limits, single_thread
+from asymptest.verify.strategies import DOUBLING, networks
+
+# beartype checks a random item of each tuple that a strategy builds.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
+LEVEL = 1e-9  # false-alarm probability of the whole file
+DECISIONS = 100  # more than are made
+EXAMPLES = 12
+
+WIDTHS = (16, 32, 64)
+# What the extrapolation leaves, in units of sqrt(K_ii K_jj): the first term is
+# a_3 / (16 * 32 * 64) = 3e-5 a_3, and a_3 is below 1000 for a few layers, each of which
+# brings terms in 1/d with d = n/2 and eighth moments of Gaussians.
+BIAS = 0.03
+RESOLUTION = 0.1
+SPREAD = 2.0  # sqrt(n) * standard deviation; a Dense layer has sqrt(1 + rho^2) of it
+
+K3 = np.array([[1.0, 0.5, -0.3], [0.5, 2.0, 0.2], [-0.3, 0.2, 0.5]])
+
+
+def decide_kernel(network: Network, K0: np.ndarray) -> dict[str, Finding]:
+    """Decide on the kernel, and on one that is a quarter too large."""
+    own = kernel_limit(
+        lambda _: network, lambda _: K0, WIDTHS, SPREAD, BIAS, coarseness=1.0
+    )
+    wrong = replace(own, predict=lambda i: 1.25 * own.predict(i))
+    seed = derive(0, network, K0)
+    profile = Profile("tests", examples=1, instances=1, resolution=RESOLUTION)
+    parts: dict[str, Any] = {"kernel": own, "a quarter too large": wrong}
+    with single_thread():
+        return decide_limits(st.just(None), parts, profile, seed, LEVEL / DECISIONS)
+
+
+FIXED: dict[str, Network] = {
+    "dense": Dense(2, 0.5),
+    "orthogonal dense": Dense(2, 0.5, "orthogonal"),
+    "wide dense": Dense(expansion=2) >> Dense(2),
+    "orthogonal up and down": Dense(init="orthogonal", expansion=2)
+    >> Dense(2, init="orthogonal"),
+    "pointwise": Pointwise(gelu) >> Dense(),
+    "pointwise on the input": Pointwise(relu),
+    "mlp": Mlp(tanh, 2, Dense(2, 0.1), Dense(1, 0.2)),
+    "rms norm": Dense(2) >> RMSNorm(0.1) >> Pointwise(relu),
+    "layer norm": Dense(2) >> LayerNorm() >> Pointwise(relu),
+    "mix": Mix([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]]) >> Dense(),
+    "uniform": Attention(Uniform(), Window(2), 2, Dense(2, 0.5), Dense(1, 0.25)),
+    "fixed": Attention(Fixed(np.tril(np.ones((3, 3))) / [[1], [2], [3]]), heads=2),
+    "fixed by head": Attention(Fixed([np.eye(3), np.ones((3, 3)) / 3]), heads=2),
+    "deterministic softmax": Attention(Softmax("1/d", tied=True), "causal", 2),
+    "vanishing softmax": Attention(Softmax("1/d"), Blocks((1, 2)), 2),
+    "saturated": Attention(Saturated("1/d", tied=True, variance=4), "causal"),
+    "residual": Residual(Mlp(relu, 2), 0.5, -1),
+    "residual mix": Residual(Mix(np.ones((3, 3)) / 3), 1, -0.5) >> Dense(),
+    "repeat": Residual(RMSNorm() >> Mlp(relu, 1)) * 2,
+    "custom": Dense() >> DOUBLING >> Dense(0.5),
+    "transformer block": Residual(
+        RMSNorm() >> Attention(Softmax("1/d", True), "causal")
+    )
+    >> Residual(RMSNorm() >> Mlp(relu, 2)),
+}
+
+
+@pytest.mark.parametrize("which", FIXED)
+def test_every_node_and_pattern(which: str) -> None:
+    found = decide_kernel(FIXED[which], K3)
+    assert found["kernel"].verdict == "SUPPORTED", found["kernel"]
+    assert found["a quarter too large"].verdict == "REFUTED"
+    assert found["kernel"].comparisons > 0
+
+
+@settings(max_examples=EXAMPLES, phases=(Phase.generate, Phase.shrink))
+@given(data=st.data())
+def test_random_networks_are_never_refuted(data: st.DataObject) -> None:
+    T = data.draw(st.integers(1, 4))
+    # Left out: random logits, whose expansion is another one (below), and saturation,
+    # whose kernel jumps where two logits tie.
+    network = data.draw(
+        networks(T, max_depth=3, tame=True, sampled=False, saturated=False)
+    )
+    K0 = data.draw(kernels_of_size(T))
+    found = decide_kernel(network, K0)
+    assert found["kernel"].verdict != "REFUTED", found["kernel"]
+    assert found["a quarter too large"].verdict != "SUPPORTED"
+
+
+# Random logits. With one head of dimension d = n the kernel stays random, but its *mean* is
+# the mean over the limit law of the logits up to a series in 1/d: the widths above serve.
+# With heads = sqrt(n) of dimension d = sqrt(n), the same series in 1/d is one in 1/sqrt(n):
+# extrapolation must go over d. (The number of heads does not enter the mean of one layer.)
+
+SAMPLED: dict[str, Network] = {
+    "softmax": Attention(Softmax(variance=2), "causal"),
+    "saturated softmax": Attention(Saturated(), "causal"),
+}
+
+
+def judge(
+    network: Network, widths: tuple[int, ...], sizes: tuple[int, ...], bias: float
+) -> Decision:
+    """Decide on the mean kernel, extrapolated in 1/size over the widths."""
+    weights = extrapolation(sizes)
+    predicted, error = kernel_with_error(network, K3, samples=2**16)
+    scale = natural_scale(predicted)
+    # The sampled prediction is off by at most 7 standard errors, within the bias.
+    assert (7 * error <= bias / 2 * scale).all()
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> np.ndarray:
+        return sum(
+            w * upper(finite_kernels(network, K3, n, count, rng))
+            for w, n in zip(weights, widths, strict=True)
+        )
+
+    design = Design(
+        alpha=LEVEL / DECISIONS,
+        miss=1e-3,
+        resolution=0.2,
+        noise=1.0,
+        entries=6,
+        bias=bias,
+    )
+    predictions = {
+        "kernel": upper(predicted),
+        "uniform": upper(kernel(Attention(Uniform(), "causal"), K3)),
+    }
+    with single_thread():
+        return decide(draw, predictions, upper(scale), design)
+
+
+@pytest.mark.parametrize("which", SAMPLED)
+def test_random_logits_with_one_head(which: str) -> None:
+    decision = judge(SAMPLED[which], (16, 32), (16, 32), bias=0.05)
+    assert decision.outcomes["kernel"].status == "SUPPORTED"
+    assert decision.outcomes["uniform"].status == "REFUTED"
+
+
+@pytest.mark.parametrize("which", SAMPLED)
+def test_random_logits_with_many_heads(which: str) -> None:
+    layer = SAMPLED[which]
+    assert isinstance(layer, Attention)
+    many = replace(layer, heads="sqrt")
+    # Two sizes leave a_2 / (8 * 16) = 0.008 a_2: a larger declared bias.
+    decision = judge(many, (64, 256), (8, 16), bias=0.08)
+    assert decision.outcomes["kernel"].status == "SUPPORTED"
