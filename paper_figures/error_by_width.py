@@ -45,7 +45,10 @@ Init = Literal["gaussian", "orthogonal"]
 
 COLOURS = (BLUE, GREEN, VERMILION)  # by depth
 SAVED = (PURPLE, "D")  # colour and marker
-LAYER_CLAIM, CHAIN_CLAIM = "wick/gaussian-input-error", "wick/gaussian-chain-variance"
+LAYER_CLAIM, CHAIN_CLAIM = (
+    "fluctuation/gaussian-input-error",
+    "fluctuation/gaussian-chain-variance",
+)
 
 
 GAUSSIAN, ORTHOGONAL = Effort(), Effort(most=2, least=2)

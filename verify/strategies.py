@@ -16,7 +16,7 @@ import numpy as np
 import sympy as sp
 from hypothesis import strategies as st
 from jaxtyping import Bool, Float, Int64
-from torch import nn
+from torch import Tensor, nn
 
 from asymptest.theory import activations as phi
 from asymptest.theory.activations import Activation
@@ -329,13 +329,12 @@ def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
         # must keep any width, as Attention does.
         square = state.width == 1
         branch = _fresh(draw, allowed, 1) if square else _attention(draw, allowed)
-        match kind:
-            case "rms norm":
-                branch = RMSNorm(draw(_EPS)) >> branch
-            case "layer norm":
-                branch = LayerNorm(draw(_EPS)) >> branch
-            case "mix first":
-                branch = Mix(draw(mixes)) >> branch
+        if kind == "rms norm":
+            branch = RMSNorm(draw(_EPS)) >> branch
+        elif kind == "layer norm":
+            branch = LayerNorm(draw(_EPS)) >> branch
+        elif kind == "mix first":
+            branch = Mix(draw(mixes)) >> branch
     return Residual(branch, draw(_WEIGHTS), draw(_WEIGHTS))
 
 
@@ -366,7 +365,7 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
     kinds += ["saturated"] if allowed.saturated else []
     kinds += ["random saturated"] if allowed.saturated and allowed.sampled else []
     heads, value, output = draw(_HEADS), _dense(draw), _dense(draw)
-    pattern: Pattern = Uniform()
+    pattern: Pattern
     match draw(st.sampled_from(kinds)):
         case "fixed":
             tables = [draw(stochastic_matrices(allowed.T)) for _ in range(heads)]
@@ -382,22 +381,24 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
             pattern = Saturated("1/d", tied=True)
         case "random saturated":
             pattern = Saturated()
+        case _:
+            pattern = Uniform()
     return Attention(pattern, draw(masks(allowed.T)), heads, value, output)
 
 
 class Doubling(nn.Module):
     """2 X, an example of a user's own layer."""
 
-    def forward(self, X):
+    def forward(self, X: Tensor) -> Tensor:
         """Double the state."""
         return 2 * X
 
 
-def _doubling_equation(K, new, i, j):
+def _doubling_equation(K: Any, new: Any, i: Any, j: Any) -> Any:
     return sp.Eq(new[i, j], 4 * K[i, j])
 
 
-def _doubling_module(width: int, copies: int, generator) -> nn.Module:
+def _doubling_module(width: int, copies: int, generator: Any) -> nn.Module:
     del width, copies, generator
     return Doubling()
 

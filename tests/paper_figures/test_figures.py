@@ -47,7 +47,7 @@ def report_with(folder: Path, claim: str, points: tuple) -> Path:
 
 
 POINTS = ((8.0, 0.5, 0.49), (32.0, 0.25, 0.245))
-CLAIM = "wick/gaussian-input-error"
+CLAIM = "fluctuation/gaussian-input-error"
 
 
 @pytest.mark.parametrize("small", [small_maps, small_errors])
