@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float
 
 from asymptest.numerics.gram import psd_sqrt
 from asymptest.theory.arrays import Array
-from asymptest.theory.errors import ShapeError
+from asymptest.theory.errors import ArgumentError, ShapeError
+from asymptest.theory.logits import Logits, logits_law
 from asymptest.theory.masks import Mask, positions, visible
 from asymptest.theory.network import Attention
 from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
-from asymptest.theory.update import Logits, logits_law
+from asymptest.theory.substitution import number
 
 CHUNK = 2**22  # numbers held at once while sampling: 32 MB
 
@@ -23,6 +24,12 @@ class Sampling:
 
     samples: int
     rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ArgumentError(
+                f"samples must be at least 1, to average random logits; got {self.samples}"
+            )
 
 
 def as_numpy(array: Array) -> Float[np.ndarray, "..."]:
@@ -111,7 +118,7 @@ def _logits(
     With K = R R^T and Z of independent N(0, 1), sqrt(s) R Z R^T has the covariance
     s K_ab K_ij that theory/ derived.
     """
-    mean = float(law.mean) * K
+    mean = number(law.mean, "variance of the logits") * K
     if law.variance == 0:
         yield mean[None]
         return
@@ -121,5 +128,7 @@ def _logits(
     while left:
         draws = min(left, max(1, CHUNK // (T * T)))
         Z = sampling.rng.standard_normal((draws, T, T))
-        yield mean + float(law.variance) ** 0.5 * (R @ Z @ R.T)
+        yield mean + number(law.variance, "variance of the logits") ** 0.5 * (
+            R @ Z @ R.T
+        )
         left -= draws

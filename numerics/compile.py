@@ -15,13 +15,11 @@ from scipy import special
 from sympy.printing.numpy import SciPyPrinter
 
 from asymptest.theory.activations import Activation, x
-from asymptest.theory.definition import T
-from asymptest.theory.errors import ArgumentError
-from asymptest.theory.substitution import put
+from asymptest.theory.definition import K_MATRIX, T
+from asymptest.theory.substitution import number, put
 from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
-    K_MATRIX,
     Layer,
     i,
     j,
@@ -71,10 +69,7 @@ def compiled(layer: Layer) -> tuple[Callable[..., Any], bool]:
     """
     derived = update(layer)
     for symbol, value in derived.values:
-        if not sp.sympify(value).is_number:
-            raise ArgumentError(
-                f"{layer!r}: {symbol} = {value} is a symbol; a kernel needs a number"
-            )
+        number(value, f"{layer!r}: {symbol}")
     # Zeros and ones are put in before compiling: they take whole terms away.
     exact = {s: sp.Integer(int(v)) for s, v in derived.values if v in (0, 1)}
     rest = [(s, float(v)) for s, v in derived.values if s not in exact]

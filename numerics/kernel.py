@@ -28,6 +28,7 @@ from asymptest.theory.network import (
     Repeat,
     Residual,
     RMSNorm,
+    as_network,
 )
 from asymptest.theory.rules import after, mixes
 from asymptest.theory.update import Layer, update
@@ -125,7 +126,7 @@ def is_sampled(network: Network) -> bool:
 
 def _input(network: Network, K0: Kernel) -> Kernel:
     K = as_kernel(K0, "K0")
-    T = after(network).positions
+    T = after(as_network(network)).positions
     if T is not None and len(K) != T:
         raise ShapeError(
             f"the network is for {T} positions, but K0 has the shape {K.shape}"
@@ -209,7 +210,8 @@ def _apply(
         return function(K, A, branch, np.ones_like(K))
     size = np.sqrt(np.diagonal(K))
     result = function(size[:, None], size[None, :], correlation(K))
-    return np.broadcast_to(result, K.shape)
+    # A constant activation compiles to a constant, an integer perhaps.
+    return np.broadcast_to(np.asarray(result, dtype=np.float64), K.shape)
 
 
 def _pointwise(layer: Pointwise, K: Kernel) -> Kernel:

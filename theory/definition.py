@@ -27,6 +27,8 @@ N_OUT = sp.Symbol("n_out", integer=True, positive=True)  # width of the result
 HEADS = sp.Symbol("H", integer=True, positive=True)
 
 X = Tensor("X")  # the state, T x n_in
+K = Tensor("K", symmetric=True)  # its kernel X X^T / n_in, and the same as a matrix
+K_MATRIX = sp.MatrixSymbol("K", T, T)
 A = Tensor("A")  # attention matrix: (i, j), or (h, i, j) where heads differ
 
 I, J = Index("i", T), Index("j", T)

@@ -15,6 +15,7 @@ from asymptest.theory.definition import (
     A,
     I,
     J,
+    K,
     T,
     X,
     dense,
@@ -22,9 +23,9 @@ from asymptest.theory.definition import (
     given_state,
 )
 from asymptest.theory.network import Dense, Init
-from asymptest.theory.steps import Step, equate
+from asymptest.theory.steps import Step, Var, equate
 from asymptest.theory.substitution import put
-from asymptest.theory.update import SKIP, WEIGHT, K, kernel_of
+from asymptest.theory.update import SKIP, WEIGHT, kernel_of
 from asymptest.theory.wick.expectation import as_kernel, expectation
 from asymptest.theory.wick.matrices import to_sum
 from asymptest.theory.wick.tensors import Index, Poly, Slot, Term, collect, total
@@ -100,6 +101,6 @@ def variance_steps(definition: Poly) -> tuple[Step, ...]:
         Step(
             "Wick",
             "Pair the weights in the square of $K'_ij$ and subtract the squared mean.",
-            equate(sp.Function("Var")(sp.Symbol("K'_ij")), to_sum(variance)),
+            equate(Var(sp.Symbol("K'_ij")), to_sum(variance)),
         ),
     )

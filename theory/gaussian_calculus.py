@@ -185,8 +185,10 @@ def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
     return Derived(value, tuple(steps))
 
 
-def _named(f: Any, g: Any) -> sp.Expr:
-    return E(sp.Mul(f.subs(x, u), g.subs(x, v), evaluate=False))
+def _named(f: Any, g: Any) -> Any:
+    left, right = f.subs(x, u), g.subs(x, v)
+    # Unevaluated, so that the two functions stay apart.
+    return E(sp.Mul(left, right, evaluate=left.is_number or right.is_number))
 
 
 @cache
@@ -220,37 +222,35 @@ def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
 def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     """Exchange the roles of u and v: E u^k f(u) v^m g(v) from E u^m g(u) v^k f(v)."""
     other = _pair(m, g, k, f)
-    value: Any = other.value.xreplace(EXCHANGE)
-    *steps, last = map(_exchanged, other.steps)
-    last = Step(last.name, last.reason, equate(name, value))
-    return Derived(value, (*steps, last))
+    names = {u: v, v: u, p: q, q: p, _named(x**m * g, x**k * f): name}
+    value: Any = other.value.xreplace(names)
+    return Derived(value, tuple(_exchanged(step, names) for step in other.steps))
 
 
-EXCHANGE = {u: v, v: u, p: q, q: p}
-
-
-def _exchanged(step: Step) -> Step:
-    """Return a step about (v, u) as one about (u, v), its formulas between dollars too."""
-    letters = {str(old): str(new) for old, new in EXCHANGE.items()}
+def _exchanged(step: Step, names: dict[Any, Any]) -> Step:
+    """Return a step about (v, u) as one about (u, v), formulas in its reason too."""
+    letters = {"u": "v", "v": "u", "p": "q", "q": "p"}
 
     def formula(found: re.Match[str]) -> str:
         return re.sub(r"\b[uvpq]\b", lambda letter: letters[letter[0]], found[0])
 
     reason = re.sub(r"\$.*?\$", formula, step.reason)
-    return Step(step.name, reason, step.result.xreplace(EXCHANGE))
+    return Step(step.name, reason, step.result.xreplace(names))
 
 
 def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     lower, whole_g = x ** (k - 1) * f, x**m * g
-    first = product_moment(derivative(lower), whole_g)
-    second = product_moment(lower, derivative(whole_g))
-    value = sp.simplify(p * first.value + c * second.value)
-    rule = p * _named(derivative(lower), whole_g) + c * _named(
-        lower, derivative(whole_g)
+    pairs = ((p, derivative(lower), whole_g), (c, lower, derivative(whole_g)))
+    pairs = [pair for pair in pairs if 0 not in pair]
+    parts = [product_moment(a, b) for _, a, b in pairs]
+    rule = sp.Add(*(factor * _named(a, b) for factor, a, b in pairs))
+    value = sp.simplify(
+        sp.Add(*(pair[0] * part.value for pair, part in zip(pairs, parts, strict=True)))
     )
     step = Step("Stein", "Take one power of $u$ away.", equate(name, rule))
     done = Step("Hence", "Insert the parts.", equate(name, value))
-    return Derived(value, (step, *first.steps, *second.steps, done))
+    steps = (step for part in parts for step in part.steps)
+    return Derived(value, (step, *steps, done))
 
 
 def _condition(g: sp.Expr, name: sp.Expr) -> Derived:

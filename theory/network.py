@@ -118,7 +118,7 @@ class Mlp(Composable):
     def __post_init__(self) -> None:
         _ = self.layers  # a bad part fails here, not at first use
 
-    @property
+    @cached_property
     def layers(self) -> "Chain":
         """The three layers that it stands for."""
         hidden = Dense(
@@ -189,8 +189,13 @@ class Attention(Composable):
                 f"Saturated(...); got {type(self.pattern).__name__}"
             )
         object.__setattr__(self, "mask", as_mask(self.mask))
-        if self.heads != "sqrt" and self.heads < 1:
-            raise ArgumentError(f"Attention.heads must be at least 1; got {self.heads}")
+        if self.heads != "sqrt" and not (
+            isinstance(self.heads, int) and self.heads > 0
+        ):
+            raise ArgumentError(
+                f"Attention.heads must be a whole number from 1 on, or 'sqrt'; "
+                f"got {self.heads!r}"
+            )
         if self.value.expansion != 1 or self.output.expansion != 1:
             raise ArgumentError(
                 "Attention keeps its width: value and output need expansion=1; got "
@@ -300,6 +305,16 @@ Network = (
     | Repeat
     | Custom
 )
+
+
+def as_network(value: Any) -> Network:
+    """Return `value`, or raise UnsupportedError if it describes no network."""
+    if not isinstance(value, Network):
+        raise UnsupportedError(
+            f"a network is built from Dense, Attention, Residual and so on, with >> and *; "
+            f"got {type(value).__name__} {value!r}"
+        )
+    return value
 
 
 def pretty(network: Network) -> str:

@@ -6,15 +6,22 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.definition import T
-from asymptest.theory.network import Chain, Mlp, Network, Repeat, Residual, pretty
+from asymptest.theory.definition import K_MATRIX, T
+from asymptest.theory.network import (
+    Chain,
+    Mlp,
+    Network,
+    Repeat,
+    Residual,
+    as_network,
+    pretty,
+)
 from asymptest.theory.patterns import Saturated, Softmax, Uniform
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import Step, equate, mathml, statement_text
 from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
-    K_MATRIX,
     NEXT_MATRIX,
     Layer,
     update,
@@ -85,7 +92,7 @@ def recursion(network: Network) -> Recursion:
     >>> recursion(Dense(2)).equations
     (Eq(K_1, 2*K_0),)
     """
-    lines, _ = _lines(network, 0)
+    lines, _ = _lines(as_network(network), 0)
     return Recursion(pretty(network), lines)
 
 

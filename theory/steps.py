@@ -7,7 +7,27 @@ from typing import Any
 
 import sympy as sp
 
-E = sp.Function("E")  # an expectation that is named, not evaluated
+
+class Moment(sp.Function):
+    """A moment that is named, not evaluated."""
+
+    def _mathml_presentation(self, printer: Any) -> Any:
+        printed = printer._print_Function(self)
+        printed.firstChild.firstChild.data = type(self).__name__  # SymPy writes e for E
+        return printed
+
+
+class E(Moment):
+    """The expectation of a random number."""
+
+
+class Cov(Moment):
+    """The covariance of two random numbers."""
+
+
+class Var(Moment):
+    """The variance of a random number."""
+
 
 # What LaTeX gives a meaning to, and letters that pdflatex has no glyph for in text.
 LATEX = {

@@ -3,7 +3,6 @@
 import html
 import re
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,7 @@ from asymptest.theory.errors import ArgumentError
 from asymptest.theory.gaussian_calculus import dual
 from asymptest.theory.network import Composable, Network
 from asymptest.theory.recursion import recursion
-from asymptest.theory.steps import Step, mathml, statement_text
+from asymptest.theory.steps import Step, latex_text, mathml, statement_text
 from asymptest.verify.select import load_object
 
 Format = Literal["text", "latex", "mathml"]
@@ -24,16 +23,6 @@ FACTORIES = ("hermite", "leaky_relu", "monomial", "polynomial", "polyrelu")
 WITH_DEGREE = ("hermite", "monomial")
 CALL = re.compile(r"(\w+)(?:\(([^()]*)\))?")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?(/\d+)?", re.IGNORECASE)
-# What LaTeX gives a meaning to, and letters that pdflatex has no glyph for in text.
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "φ": r"\(\phi\)",
-    "ρ": r"\(\rho\)",
-} | {mark: "\\" + mark for mark in "#$%&_{}"}
 
 
 @dataclass(frozen=True)
@@ -169,19 +158,14 @@ def _wrapped(line: str, width: int) -> str:
 
 
 def _latex(derivation: Derivation) -> str:
-    steps = [
-        f"\\paragraph{{{_escaped(step.name)}.}} {_escaped(step.reason)}\n"
-        f"{_displayed(step.result)}"
-        for step in derivation.steps
-    ]
     return "\n".join(
         [
             "\\documentclass{article}",
             "\\usepackage[T1]{fontenc}",
             "\\usepackage{amsmath,amssymb}",
             "\\begin{document}",
-            f"\\section*{{{_escaped(derivation.title)}}}",
-            *steps,
+            f"\\section*{{{latex_text(derivation.title)}}}",
+            *(step.latex() for step in derivation.steps),
             "\\paragraph{Result.}",
             *map(_displayed, derivation.results),
             "\\end{document}",
@@ -193,10 +177,6 @@ def _displayed(statement: sp.Basic) -> str:
     return f"\\[\n{sp.latex(statement)}\n\\]"
 
 
-def _escaped(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
-
-
 def _page(derivation: Derivation) -> str:
     title = html.escape(derivation.title)
     return "\n".join(
@@ -204,17 +184,9 @@ def _page(derivation: Derivation) -> str:
             "<!DOCTYPE html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>',
             f"<body><h1>{title}</h1>",
-            *_paragraphs(derivation.steps),
+            *(step.mathml() for step in derivation.steps),
             "<h2>Result</h2>",
             *map(mathml, derivation.results),
             "</body></html>",
         ]
     )
-
-
-def _paragraphs(steps: Sequence[Step]) -> list[str]:
-    return [
-        f"<p><b>{html.escape(step.name)}.</b> {html.escape(step.reason)}</p>\n"
-        f"{mathml(step.result)}"
-        for step in steps
-    ]

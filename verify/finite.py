@@ -46,10 +46,13 @@ from asymptest.theory.network import (
     Repeat,
     Residual,
     RMSNorm,
+    as_network,
 )
 from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.rules import State, after
+from asymptest.theory.substitution import number
 from asymptest.theory.wick.tensors import Index, Poly
+from asymptest.verify.inputs import stream
 from asymptest.verify.weights import Numbers, compile_definition, sample
 
 HEAD = Index("h", HEADS)
@@ -213,6 +216,10 @@ class MixModule(nn.Module):
 
     def forward(self, X: Array) -> Array:
         """Mix the positions."""
+        if X.shape[-2] != len(self.A):
+            raise ShapeError(
+                f"Mix.A is for {len(self.A)} positions, the state has {X.shape[-2]}"
+            )
         return self.A @ X
 
 
@@ -243,6 +250,11 @@ class FiniteNetwork(nn.Module):
                 f"the network has width {self.width}, but the state has the shape "
                 f"{tuple(X.shape)}; its last axis must be {self.width}"
             )
+        if X.ndim > 3 or (X.ndim == 3 and len(X) not in (1, self.copies)):
+            raise ShapeError(
+                f"the network holds {self.copies} copies, but the state has the shape "
+                f"{tuple(X.shape)}; pass (T, {self.width}) or ({self.copies}, T, {self.width})"
+            )
         return self.body(X.expand(self.copies, *X.shape[-2:]))
 
 
@@ -268,8 +280,8 @@ def finite(
         raise ArgumentError(
             f"width and copies must be at least 1; got width = {width}, copies = {copies}"
         )
-    generator = np.random.default_rng(rng)
-    body, _ = _build(network, State(), width, copies, generator)
+    generator = stream(rng, "weights")
+    body, _ = _build(as_network(network), State(), width, copies, generator)
     return FiniteNetwork(network, width, copies, body)
 
 
@@ -327,16 +339,6 @@ def whole(width: Any) -> int:
             f"a layer would have {width} features; choose a width that makes this whole"
         )
     return int(width)
-
-
-def number(value: Any, name: str) -> float:
-    """Return a parameter as a number, or raise ArgumentError if it is a symbol."""
-    try:
-        return float(value)
-    except TypeError:
-        raise ArgumentError(
-            f"{name} = {value} is a symbol; a finite network needs a number"
-        ) from None
 
 
 def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:

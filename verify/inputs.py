@@ -10,6 +10,17 @@ from asymptest.theory.errors import ShapeError
 from asymptest.verify.weights import haar
 
 
+def stream(rng: np.random.Generator | int, purpose: str) -> np.random.Generator:
+    """Return `rng`, or the generator that a seed gives for one purpose.
+
+    A seed that serves twice, for an input and for the weights that act on it, must not
+    give the same numbers twice.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng([rng, *purpose.encode()])
+
+
 def exact_input(
     K0: Float[np.ndarray, "T T"],
     width: int,
@@ -31,5 +42,5 @@ def exact_input(
         )
     R = torch.from_numpy(psd_sqrt(K))
     # haar(T, n) has Q Q^T = (n / T) I: T / n of that makes orthonormal rows.
-    Q = haar(copies, T, width, np.random.default_rng(rng)) * (T / width) ** 0.5
+    Q = haar(copies, T, width, stream(rng, "input")) * (T / width) ** 0.5
     return width**0.5 * (R @ Q)

@@ -27,6 +27,7 @@ from asymptest.theory.network import Network
 from asymptest.verify.claim import Limit, Rng
 from asymptest.verify.families import natural_scale, upper
 from asymptest.verify.finite import finite, kernel_of
+from asymptest.verify.inputs import stream
 from asymptest.verify.weights import haar
 
 Ids = Int[np.ndarray, " T"]
@@ -154,11 +155,11 @@ class TokenNetwork(nn.Module):
                 f"{vocabulary} different tokens; use a width of at least {vocabulary}, "
                 f"or fewer tokens"
             )
-        generator = np.random.default_rng(rng)
+        generator = stream(rng, "tokens")
         self.vocabulary = vocabulary
         self.network = finite(network, width, copies, generator)
         # haar has Q Q^T = (width / vocabulary) I, and rows of squared length n are asked.
-        rows = haar(copies, vocabulary, width, np.random.default_rng(generator))
+        rows = haar(copies, vocabulary, width, generator)
         table = vocabulary**0.5 * rows.reshape(copies * vocabulary, width)
         self.embedding = nn.Embedding.from_pretrained(table)
         self.register_buffer("starts", vocabulary * torch.arange(copies)[:, None])

@@ -317,7 +317,7 @@ OTHERS = [
     ),
     case(lambda: Dense(nan), ArgumentError, r"Dense.variance must be finite .*got nan"),
     case(lambda: Dense(-1), ArgumentError, r"Dense.variance must be .* >= 0; got -1"),
-    case(lambda: Dense(1j), ArgumentError, r"Dense.variance must .* >= 0; got 1j"),
+    case(lambda: Dense(sp.I), ArgumentError, r"Dense.variance must .* >= 0; got I"),
     case(lambda: Dense("2"), ArgumentError, r"Dense.variance must be .*number.*'2'"),  # type: ignore[arg-type]
     case(lambda: Attention(heads=2.5), ArgumentError, r"Attention.heads must .*2.5"),  # type: ignore[arg-type]
     case(lambda: Attention(heads="all"), ArgumentError, r"Attention.heads must.*'all'"),  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,7 +247,7 @@ def test_fixed_attention_is_the_mean_over_heads(
 ) -> None:
     heads = np.array([first, second])
     layer = Attention(Fixed(heads), heads=2, value=Dense(2), output=Dense(3, 0.25))
-    expected = 3 * sum(A @ K3 @ A.T for A in heads) + 0.25
+    expected = 6 * np.mean([A @ K3 @ A.T for A in heads], axis=0) + 0.25
     assert close(kernel(layer, K3), expected)
     # Not the kernel of the mean matrix, unless the heads agree.
     mean = heads.mean(0)
@@ -280,7 +281,7 @@ def test_custom_layers_are_evaluated_from_their_equation() -> None:
     assert close(kernel(DOUBLING, K3), 4 * K3)
     assert close(kernel(Dense(2) >> DOUBLING * 2 >> Dense(3), K3), 96 * K3)
 
-    def cubes(K, new, i, j):
+    def cubes(K: Any, new: Any, i: Any, j: Any) -> Any:
         return sp.Eq(
             new[i, j], 6 * K[i, j] ** 3 + 9 * K[i, i] * K[i, j] * K[j, j]
         )  # E u^3 v^3

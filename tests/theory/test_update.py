@@ -33,7 +33,8 @@ from asymptest.theory import (
     relu,
     step,
 )
-from asymptest.theory.update import Logits, Update, logits_law, update
+from asymptest.theory.logits import Logits, logits_law
+from asymptest.theory.update import Update, update
 from asymptest.theory.wick.laws import Gaussian, Haar
 
 T = 3

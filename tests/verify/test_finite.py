@@ -47,7 +47,7 @@ from asymptest.theory import (
     step,
     tanh,
 )
-from asymptest.verify.finite import finite, kernel_of, torch_activation
+from asymptest.verify.finite import PatternModule, finite, kernel_of, torch_activation
 from asymptest.verify.inputs import exact_input
 from asymptest.verify.strategies import gram_matrices, networks
 from asymptest.verify.weights import haar
@@ -216,8 +216,8 @@ def test_saturated_attention_shares_its_weight_over_equal_tokens() -> None:
     module = finite(Attention(Saturated()), width, rng=2)
     Y = module(X)
     assert close(Y[:, :2], Y[:, 2:], width)
-    with torch.no_grad():
-        A = module.body.pattern(X)
+    (pattern,) = (m for m in module.modules() if isinstance(m, PatternModule))
+    A = pattern(X).detach()
     assert set(A.unique().tolist()) == {0.0, 0.5}
 
 
@@ -326,13 +326,11 @@ def test_weight_variances(network: Network, name: str, variance: float) -> None:
 
 
 def test_copies_are_independent() -> None:
-    first, second = (
-        finite(Dense(), 16, 2).body.affine.weights["W"].detach()[k] for k in (0, 1)
-    )
+    first, second = next(finite(Dense(), 16, 2).parameters()).detach()
     assert not torch.equal(first, second)
-    # 256 products of independent numbers: |correlation| sqrt(256) is nearly normal; 8 is
-    # beyond it at 1e-9 with room for the tails of products.
-    assert abs(float((first * second).sum()) * 16 / 16) <= 8.0
+    # A sum of 256 products of independent N(0, 1/16): variance 1. Its moment generating
+    # function is (1 - t^2/256)^-128, so Chernoff's bound at 7.5, t = 6.5, is 2e-11.
+    assert abs(float((first * second).sum())) <= 7.5
 
 
 @settings(max_examples=20)
@@ -366,6 +364,18 @@ def test_exact_inputs_are_independent_and_haar() -> None:
     # The square of an entry of a uniform unit vector in R^4 is Beta(1/2, 3/2).
     assert kstest(X[:, 1, 2].numpy() ** 2, "beta", args=(0.5, 1.5)).pvalue > LEVEL
     assert kstest(X[:, 0, 0].numpy() ** 2, "beta", args=(0.5, 1.5)).pvalue > LEVEL
+
+
+def test_the_default_seeds_of_input_and_network_are_independent() -> None:
+    """n K'_00 / K_00 of a Dense layer is chi-square with n degrees of freedom.
+
+    Not so if one stream made both the weights and the input.
+    """
+    width, copies = 2, 4000
+    X = exact_input(np.eye(width), width, copies)
+    K = kernel_of(finite(Dense(), width, copies), X)
+    low, high = chi2.ppf([LEVEL / 2, 1 - LEVEL / 2], width * copies)
+    assert low <= width * K[:, 0, 0].sum() <= high
 
 
 def test_heads_grow_like_the_root() -> None:

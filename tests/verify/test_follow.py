@@ -1,7 +1,6 @@
 """Change a definition in one place, and recursion, kernel and finite network follow."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def finite_kernels(network: Any, copies: int = 3, width: int = 8) -> np.ndarray:
     return kernel_of(finite(network, width, copies, rng=5), X)
 
 
-def right_side(network: Any) -> sp.Expr:
+def right_side(network: Any) -> Any:
     (equation,) = recursion(network).equations
     return equation.rhs
 
@@ -63,23 +62,28 @@ def right_side(network: Any) -> sp.Expr:
 original_law = definition.weight_law
 
 
-def doubled_value(layer: Dense, width: sp.Expr, label: str = "") -> Law:
+def twice(law: Law) -> Law:
+    match law:
+        case Gaussian(variance):
+            return Gaussian(2 * variance)
+        case Haar(scale, size):
+            return Haar(2 * scale, size)
+        case _:
+            raise AssertionError(f"{law} is no law of weights")
+
+
+def doubled_value(init: Any, width: sp.Expr, label: str = "") -> Law:
     """Return the law with twice the variance for value weights."""
-    law = original_law(layer, width, label)
-    if label != "V":
-        return law
-    assert isinstance(law, Gaussian | Haar)
-    return replace(law, variance=2 * law.variance)
+    law = original_law(init, width, label)
+    return twice(law) if label == "V" else law
 
 
-def doubled(layer: Dense, width: sp.Expr, label: str = "") -> Law:
-    law = original_law(layer, width, label)
-    assert isinstance(law, Gaussian | Haar)
-    return replace(law, variance=2 * law.variance)
+def doubled(init: Any, width: sp.Expr, label: str = "") -> Law:
+    return twice(original_law(init, width, label))
 
 
 @pytest.mark.parametrize("init", ["gaussian", "orthogonal"])
-@pytest.mark.parametrize("pattern", [Uniform(), Fixed(A), Fixed([A, A])])
+@pytest.mark.parametrize("pattern", [Uniform(), Fixed(A), Fixed(np.array([A, A]))])
 def test_a_changed_law_of_the_value_weights_is_followed(
     change: Callable[[str, Any], None], init: Any, pattern: Any
 ) -> None:
@@ -127,12 +131,13 @@ def test_a_transposed_attention_matrix_is_followed(
     # Square orthogonal weights, one head: the finite kernel is the limit exactly.
     assert np.allclose(kernel(network, K0), A @ K0 @ A.T, rtol=1e-13, atol=1e-13)
     assert np.allclose(finite_kernels(network), A @ K0 @ A.T, rtol=1e-12, atol=1e-12)
-    original = definition.attends
+    original = definition.A
 
-    def transposed(pattern: Any, h: Any, i: Any, j: Any) -> Any:
-        return original(pattern, h, j, i)
+    def transposed(*indices: Any) -> Any:
+        *head, i, j = indices
+        return original(*head, j, i)
 
-    change("attends", transposed)
+    change("A", transposed)
     assert np.allclose(kernel(network, K0), A.T @ K0 @ A, rtol=1e-13, atol=1e-13)
     assert np.allclose(finite_kernels(network), A.T @ K0 @ A, rtol=1e-12, atol=1e-12)
     text = str(right_side(network))

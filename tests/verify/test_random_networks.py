@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from asymptest.numerics.kernel import kernel, kernel_with_error
@@ -55,12 +55,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 LEVEL = 1e-9  # false-alarm probability of the whole file
 DECISIONS = 100  # more than are made
-EXAMPLES = 12
+EXAMPLES = 10
 
-WIDTHS = (16, 32, 64)
+WIDTHS = (8, 24, 72)  # far apart, so that extrapolation adds little noise
 # What the extrapolation leaves, in units of sqrt(K_ii K_jj): the first term is
-# a_3 / (16 * 32 * 64) = 3e-5 a_3, and a_3 is below 1000 for a few layers, each of which
-# brings terms in 1/d with d = n/2 and eighth moments of Gaussians.
+# a_3 / (8 * 24 * 72) = 7e-5 a_3. It grows with depth, with eighth moments of Gaussians, and
+# by 8 where two heads share the width; this declares a_3 below 400.
 BIAS = 0.03
 RESOLUTION = 0.1
 SPREAD = 2.0  # sqrt(n) * standard deviation; a Dense layer has sqrt(1 + rho^2) of it
@@ -68,10 +68,12 @@ SPREAD = 2.0  # sqrt(n) * standard deviation; a Dense layer has sqrt(1 + rho^2) 
 K3 = np.array([[1.0, 0.5, -0.3], [0.5, 2.0, 0.2], [-0.3, 0.2, 0.5]])
 
 
-def decide_kernel(network: Network, K0: np.ndarray) -> dict[str, Finding]:
+def decide_kernel(
+    network: Network, K0: np.ndarray, coarseness: float = 1.0
+) -> dict[str, Finding]:
     """Decide on the kernel, and on one that is a quarter too large."""
     own = kernel_limit(
-        lambda _: network, lambda _: K0, WIDTHS, SPREAD, BIAS, coarseness=1.0
+        lambda _: network, lambda _: K0, WIDTHS, SPREAD, BIAS, coarseness
     )
     wrong = replace(own, predict=lambda i: 1.25 * own.predict(i))
     seed = derive(0, network, K0)
@@ -95,7 +97,9 @@ FIXED: dict[str, Network] = {
     "mix": Mix([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]]) >> Dense(),
     "uniform": Attention(Uniform(), Window(2), 2, Dense(2, 0.5), Dense(1, 0.25)),
     "fixed": Attention(Fixed(np.tril(np.ones((3, 3))) / [[1], [2], [3]]), heads=2),
-    "fixed by head": Attention(Fixed([np.eye(3), np.ones((3, 3)) / 3]), heads=2),
+    "fixed by head": Attention(
+        Fixed(np.array([np.eye(3), np.ones((3, 3)) / 3])), heads=2
+    ),
     "deterministic softmax": Attention(Softmax("1/d", tied=True), "causal", 2),
     "vanishing softmax": Attention(Softmax("1/d"), Blocks((1, 2)), 2),
     "saturated": Attention(Saturated("1/d", tied=True, variance=4), "causal"),
@@ -112,13 +116,19 @@ FIXED: dict[str, Network] = {
 
 @pytest.mark.parametrize("which", FIXED)
 def test_every_node_and_pattern(which: str) -> None:
-    found = decide_kernel(FIXED[which], K3)
+    # Far from ties: the saturated kernel jumps there, and no series in 1/n describes it.
+    K0 = 2 * np.eye(3) + 0.1 * K3 if which == "saturated" else K3
+    found = decide_kernel(FIXED[which], K0)
     assert found["kernel"].verdict == "SUPPORTED", found["kernel"]
     assert found["a quarter too large"].verdict == "REFUTED"
     assert found["kernel"].comparisons > 0
 
 
-@settings(max_examples=EXAMPLES, phases=(Phase.generate, Phase.shrink))
+@settings(
+    max_examples=EXAMPLES,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=[HealthCheck.nested_given],  # decide_limits draws with find
+)
 @given(data=st.data())
 def test_random_networks_are_never_refuted(data: st.DataObject) -> None:
     T = data.draw(st.integers(1, 4))
@@ -128,7 +138,7 @@ def test_random_networks_are_never_refuted(data: st.DataObject) -> None:
         networks(T, max_depth=3, tame=True, sampled=False, saturated=False)
     )
     K0 = data.draw(kernels_of_size(T))
-    found = decide_kernel(network, K0)
+    found = decide_kernel(network, K0, coarseness=1.5)
     assert found["kernel"].verdict != "REFUTED", found["kernel"]
     assert found["a quarter too large"].verdict != "SUPPORTED"
 
@@ -156,10 +166,8 @@ def judge(
     rng = np.random.default_rng(0)
 
     def draw(count: int) -> np.ndarray:
-        return sum(
-            w * upper(finite_kernels(network, K3, n, count, rng))
-            for w, n in zip(weights, widths, strict=True)
-        )
+        each = [upper(finite_kernels(network, K3, n, count, rng)) for n in widths]
+        return np.tensordot(weights, each, axes=1)
 
     design = Design(
         alpha=LEVEL / DECISIONS,
@@ -184,11 +192,8 @@ def test_random_logits_with_one_head(which: str) -> None:
     assert decision.outcomes["uniform"].status == "REFUTED"
 
 
-@pytest.mark.parametrize("which", SAMPLED)
-def test_random_logits_with_many_heads(which: str) -> None:
-    layer = SAMPLED[which]
-    assert isinstance(layer, Attention)
-    many = replace(layer, heads="sqrt")
-    # Two sizes leave a_2 / (8 * 16) = 0.008 a_2: a larger declared bias.
-    decision = judge(many, (64, 256), (8, 16), bias=0.08)
+def test_random_logits_with_many_heads() -> None:
+    many = Attention(Softmax(variance=0.5), "causal", heads="sqrt")
+    # Two sizes leave a_2 / (4 * 16) = 0.016 a_2: a larger declared bias.
+    decision = judge(many, (16, 256), (4, 16), bias=0.08)
     assert decision.outcomes["kernel"].status == "SUPPORTED"

@@ -21,8 +21,6 @@ from asymptest.verify.families import finite_kernels, kernels_of_size
 
 Kernel = Float[np.ndarray, "T T"]
 
-i, j = sp.symbols("i j", integer=True)
-
 PAPER = "arXiv 2302.10322 (He et al., ICLR 2023)"
 HAAR = Dense(init="orthogonal")
 
@@ -64,7 +62,7 @@ COLLAPSE = Exact(
 
 ONE_LAYER = Claim(
     name="patterns/uniform-full-collapses-at-once",
-    statement=(sp.Eq(sp.IndexedBase("K_1")[i, j], sp.Symbol("mean(K_0)")),),
+    statement=(sp.Eq(sp.Symbol("K_1[i, j]"), sp.Symbol("mean(K_0)")),),
     source=Source(PAPER, "rank collapse (entry A-03)"),
     instances=stacks(st.integers(1, 4)),
     evidence=(COLLAPSE,),

@@ -13,11 +13,11 @@ from jaxtyping import Float
 
 from asymptest.numerics.kernel import kernel
 from asymptest.numerics.moments import residual_variance
-from asymptest.theory.definition import N_IN, I, J, T, X
+from asymptest.theory.definition import K_MATRIX, N_IN, I, J, T, X
 from asymptest.theory.network import Attention, Dense, Mix, Network, Residual
 from asymptest.theory.patterns import Fixed
 from asymptest.theory.steps import E
-from asymptest.theory.update import K_MATRIX, NEXT_MATRIX
+from asymptest.theory.update import NEXT_MATRIX
 from asymptest.theory.wick.expectation import expectation
 from asymptest.theory.wick.laws import Gaussian, Haar
 from asymptest.theory.wick.matrices import to_sum
