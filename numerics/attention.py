@@ -27,9 +27,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise ArgumentError(
-                f"samples must be at least 1, to average random logits; got {self.samples}"
-            )
+            raise ArgumentError(f"samples must be at least 1; got {self.samples}")
 
 
 def as_numpy(array: Array) -> Float[np.ndarray, "..."]:
@@ -94,6 +92,7 @@ def attention_matrices(
             yield A.reshape(-1, T, T)
         case Softmax() | Saturated():
             law, _ = logits_law(layer.pattern)
+            number(layer.pattern.variance, f"{layer.pattern!r}: variance")
             seen = mask_array(layer.mask, T)
             for G in _logits(law, K, sampling):
                 yield weights(layer.pattern, G, seen)
@@ -118,7 +117,7 @@ def _logits(
     With K = R R^T and Z of independent N(0, 1), sqrt(s) R Z R^T has the covariance
     s K_ab K_ij that theory/ derived.
     """
-    mean = number(law.mean, "variance of the logits") * K
+    mean = float(law.mean) * K
     if law.variance == 0:
         yield mean[None]
         return
@@ -128,7 +127,5 @@ def _logits(
     while left:
         draws = min(left, max(1, CHUNK // (T * T)))
         Z = sampling.rng.standard_normal((draws, T, T))
-        yield mean + number(law.variance, "variance of the logits") ** 0.5 * (
-            R @ Z @ R.T
-        )
+        yield mean + float(law.variance) ** 0.5 * (R @ Z @ R.T)
         left -= draws

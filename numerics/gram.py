@@ -50,6 +50,36 @@ def as_kernel(K0: npt.ArrayLike, name: str = "K0") -> Float[np.ndarray, "T T"]:
     return K
 
 
+def settled(
+    K: Float[np.ndarray, "T T"], reach: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, "T T"]:
+    """Return a computed kernel with the variances that are only rounding set to zero.
+
+    K_ii = sum A_ia K0_ab A_ib may cancel to zero exactly in theory; computed, it is off by
+    at most a few T ε reach_i², where reach_i = sum_a |A_ia| sqrt(K0_aa). A position whose
+    variance is below that is a zero row, and its covariances are rounding too.
+
+    Args:
+        K: computed kernel.
+        reach: standard deviations of the rows without cancellation.
+
+    Raises:
+        KernelError: if a variance is negative beyond rounding.
+    """
+    variances = np.diagonal(K)
+    bound = 8 * len(K) * EPS * reach**2
+    if not (variances >= -bound).all():
+        i = int(np.argmin(variances + bound))
+        raise KernelError(
+            f"the kernel has the variance {variances[i]} at position {i}, below zero by more "
+            f"than the rounding {bound[i]:.3g}; is the input kernel PSD?"
+        )
+    dead = variances <= bound
+    if not dead.any():
+        return K
+    return np.where(dead[:, None] | dead[None, :], 0.0, K)
+
+
 def correlation(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
     """Return the correlations ρ_ij = K_ij / sqrt(K_ii K_jj).
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from asymptest.numerics.attention import Sampling, as_numpy, attention_matrices
 from asymptest.numerics.compile import activation_function, compiled
-from asymptest.numerics.gram import as_kernel, correlation
+from asymptest.numerics.gram import as_kernel, correlation, settled
 from asymptest.numerics.quadrature import dual_quadrature
 from asymptest.theory.errors import ArgumentError, NoClosedFormError, ShapeError
 from asymptest.theory.network import (
@@ -176,7 +176,8 @@ def _layer(layer: Layer, K: Kernel, sampling: Sampling) -> Kernel:
         case Pointwise():
             return _pointwise(layer, K)
         case Mix(table):
-            return _apply(layer, K, A=as_numpy(table))
+            A = as_numpy(table)
+            return settled(_apply(layer, K, A=A), _reach(A, K))
         case Attention():
             return _attention(layer, K, sampling)
         case Residual(branch):
@@ -184,18 +185,29 @@ def _layer(layer: Layer, K: Kernel, sampling: Sampling) -> Kernel:
                 product = reduce(
                     lambda A, mix: as_numpy(mix.A) @ A, matrices, np.eye(len(K))
                 )
-                return _apply(layer, K, A=product)
+                mixed = (
+                    float(layer.skip) * np.eye(len(K)) + float(layer.weight) * product
+                )
+                return settled(_apply(layer, K, A=product), _reach(mixed, K))
             return _apply(layer, K, branch=_last(_states(branch, K, sampling)))
         case Dense() | RMSNorm() | LayerNorm() | Custom():
             return _apply(layer, K)
 
 
+def _reach(
+    A: Float[np.ndarray, "*stack T T"], K: Kernel
+) -> Float[np.ndarray, "*stack T"]:
+    """Return sum_a |A_ia| sqrt(K_aa), the deviation of row i if nothing cancelled."""
+    return np.abs(A) @ np.sqrt(np.diagonal(K))
+
+
 def _attention(layer: Attention, K: Kernel, sampling: Sampling) -> Kernel:
-    total, count = np.zeros_like(K), 0
+    total, reach, count = np.zeros_like(K), np.zeros(len(K)), 0
     for stack in attention_matrices(layer, K, sampling):
         total += _apply(layer, K, A=stack).sum(0)
+        reach = np.maximum(reach, _reach(stack, K).max(0))
         count += len(stack)
-    return total / count
+    return settled(total / count, reach)
 
 
 def _apply(

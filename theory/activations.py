@@ -12,6 +12,7 @@ from typing import Any
 import sympy as sp
 
 from asymptest.theory.errors import ArgumentError, UnsupportedError
+from asymptest.theory.substitution import expression
 
 x = sp.Symbol("x", real=True)
 
@@ -31,7 +32,7 @@ class Activation:
     expr: sp.Expr
 
     def __post_init__(self) -> None:
-        expr = sp.sympify(self.expr)
+        expr = expression(self.expr, f"Activation {self.name!r}")
         if len(expr.free_symbols) > 1:
             raise ArgumentError(
                 f"Activation {self.name!r} must be an expression in one variable; "
@@ -145,7 +146,7 @@ gaussian = Activation("gaussian", sp.exp(-(x**2)))
 
 def leaky_relu(slope: float | sp.Expr) -> Activation:
     """Return x for x > 0 and `slope` x for x < 0."""
-    a = sp.sympify(slope)
+    a = expression(slope, "slope of leaky_relu")
     return Activation(f"leaky_relu({slope})", a * x + (1 - a) * x * sp.Heaviside(x))
 
 
@@ -156,7 +157,10 @@ def monomial(degree: int) -> Activation:
 
 def polynomial(*coefficients: float | sp.Expr) -> Activation:
     """Return c_0 + c_1 x + c_2 x**2 + ..."""
-    terms = (sp.sympify(c) * x**k for k, c in enumerate(coefficients))
+    terms = (
+        expression(c, "coefficient of polynomial") * x**k
+        for k, c in enumerate(coefficients)
+    )
     name = f"polynomial({', '.join(map(str, coefficients))})"
     return Activation(name, sp.Add(*terms))
 
@@ -172,7 +176,8 @@ def hermite(degree: int) -> Activation:
 def polyrelu(*coefficients: float | sp.Expr) -> Activation:
     """Return a_1 relu(x) + a_2 relu(x)**2 + ..."""
     terms = (
-        sp.sympify(a) * x**k * sp.Heaviside(x) for k, a in enumerate(coefficients, 1)
+        expression(a, "coefficient of polyrelu") * x**k * sp.Heaviside(x)
+        for k, a in enumerate(coefficients, 1)
     )
     name = f"polyrelu({', '.join(map(str, coefficients))})"
     return Activation(name, sp.Add(*terms))

@@ -193,7 +193,7 @@ class Attention(Composable):
             isinstance(self.heads, int) and self.heads > 0
         ):
             raise ArgumentError(
-                f"Attention.heads must be a whole number from 1 on, or 'sqrt'; "
+                f"Attention.heads must be 'sqrt' or a whole number, at least 1; "
                 f"got {self.heads!r}"
             )
         if self.value.expansion != 1 or self.output.expansion != 1:
@@ -311,8 +311,8 @@ def as_network(value: Any) -> Network:
     """Return `value`, or raise UnsupportedError if it describes no network."""
     if not isinstance(value, Network):
         raise UnsupportedError(
-            f"a network is built from Dense, Attention, Residual and so on, with >> and *; "
-            f"got {type(value).__name__} {value!r}"
+            f"network must be built from Dense, Attention, Residual and so on, with >> "
+            f"and *; got {type(value).__name__} {value!r}"
         )
     return value
 

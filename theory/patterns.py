@@ -7,6 +7,7 @@ import sympy as sp
 
 from asymptest.theory.arrays import Array, call
 from asymptest.theory.errors import ArgumentError, ShapeError
+from asymptest.theory.substitution import expression
 
 Scale = Literal["1/sqrt(d)", "1/d"]
 
@@ -104,21 +105,13 @@ def check_scores(pattern: Scored) -> None:
 
 def check_finite(value: float | sp.Expr, name: str) -> None:
     """Raise ArgumentError unless `value` is a finite real number or a symbol."""
-    number = _expression(value, name)
+    number = expression(value, name)
     if number.is_number and not (number.is_finite and number.is_real):
         raise ArgumentError(f"{name} must be a finite real number; got {value}")
 
 
 def check_variance(value: float | sp.Expr, name: str) -> None:
     """Raise ArgumentError unless `value` is a number >= 0 or a symbol."""
-    number = _expression(value, name)
+    number = expression(value, name)
     if number.is_number and not (number.is_finite and number.is_nonnegative):
         raise ArgumentError(f"{name} must be finite and >= 0; got {value}")
-
-
-def _expression(value: Any, name: str) -> Any:
-    if isinstance(value, str):  # sympify would evaluate it
-        raise ArgumentError(
-            f"{name} must be a number or a SymPy expression; got the text {value!r}"
-        )
-    return sp.sympify(value)

@@ -13,6 +13,19 @@ def put(values: Mapping[Any, Any], expr: Any) -> Any:
     return sp.sympify(expr).subs(dict(values), simultaneous=True)
 
 
+def expression(value: Any, name: str) -> Any:
+    """Return a user's number or expression as a SymPy expression.
+
+    Raises:
+        ArgumentError: if it is a text, which SymPy would evaluate as Python code.
+    """
+    if isinstance(value, str):
+        raise ArgumentError(
+            f"{name} must be a number or a SymPy expression; got the text {value!r}"
+        )
+    return sp.sympify(value)
+
+
 def number(value: Any, name: str) -> float:
     """Return a parameter as a number.
 

@@ -102,7 +102,8 @@ def _findings(
     streams: dict[object, dict[str, Limit | FiniteLaw]] = {}
     for name, part in parts.items():
         if isinstance(part, Limit | FiniteLaw):
-            key = (type(part), part.sample, part.widths, part.coarseness)
+            # What differs only in the prediction is judged on the same samples.
+            key = (type(part), *(v for k, v in vars(part).items() if k != "predict"))
             streams.setdefault(key, {})[name] = part
         else:
             # A mutant need only be killed; a failing claim is worth a small example.

@@ -20,6 +20,8 @@ from asymptest.verify.design import Design, allocation, extrapolation
 from asymptest.verify.instances import derive
 from asymptest.verify.instances import draw as draw_instances
 
+APART = 3  # a design refutes what is 2 resolutions away; one more keeps off the edge
+DRAWS = 50  # per instance, at most
 CHUNK = 2**20  # weights of one matrix sampled at once, over all copies
 
 Parts = Mapping[str, Limit | FiniteLaw]
@@ -49,10 +51,42 @@ def decide_limits(
     """
     if instances is None:
         raise ArgumentError("the claim has evidence over instances but no strategy")
-    drawn = draw_instances(instances, profile.instances, seed)
+    drawn = telling_instances(instances, parts, profile, seed)
     share = alpha / len(drawn)
     rows = [_decide_one(parts, inst, profile, seed, share) for inst in drawn]
     return {name: _combine(rows, name, alpha) for name in parts}
+
+
+def telling_instances(
+    instances: SearchStrategy[Any], parts: Parts, profile: Profile, seed: int
+) -> list[Any]:
+    """Return instances at which the procedure can tell every mutant from the claim.
+
+    At some instance a mutant may coincide with the claim (a missing correlation where all
+    correlations vanish), and nothing could refute it there. So instances are drawn until
+    the predictions are `APART` resolutions apart. Only predictions are looked at, never
+    samples, so no error probability changes.
+
+    Raises:
+        ArgumentError: if `DRAWS` draws for each instance do not give enough.
+    """
+    first = next(iter(parts.values()))
+    needed = APART * first.coarseness * profile.resolution
+    candidates = draw_instances(instances, DRAWS * profile.instances, seed)
+    found: list[Any] = []
+    for instance in candidates:
+        own, *others = (_predicted(part, instance) for part in parts.values())
+        scale = _scale(first, instance)
+        if all((np.abs(other - own) / scale).max() >= needed for other in others):
+            found.append(instance)
+        if len(found) == profile.instances:
+            return found
+    if found:
+        return found  # a strategy with few instances
+    raise ArgumentError(
+        f"none of {len(candidates)} instances puts every mutant {needed:.2g} of its scale "
+        f"from the claim, so no test of this resolution can tell them apart"
+    )
 
 
 def _decide_one(
@@ -61,8 +95,8 @@ def _decide_one(
     first = next(iter(parts.values()))
     rng = np.random.default_rng(derive(seed, instance))
     tally: dict[int, int] = {}  # replicates drawn, by width
+    scale = _scale(first, instance)
     if isinstance(first, Limit):
-        scale = np.asarray(first.scale(instance), dtype=np.float64)
         weights, shares = extrapolation(first.widths), allocation(first.widths)
         noise = (
             first.spread
@@ -84,7 +118,6 @@ def _decide_one(
             return np.sum(means, axis=0)
 
     else:
-        scale = _joined(first, instance, "scale")
         noise, bias = first.spread / first.group**0.5, 0.0
         predictions = {name: _predicted(part, instance) for name, part in parts.items()}
 
@@ -102,6 +135,12 @@ def _decide_one(
         name: _finding(parts[name], name, predictions[name], decision, design, tally)
         for name in parts
     }
+
+
+def _scale(part: Limit | FiniteLaw, instance: Any) -> Float[np.ndarray, " d"]:
+    if isinstance(part, Limit):
+        return np.asarray(part.scale(instance), dtype=np.float64)
+    return _joined(part, instance, "scale")
 
 
 def _predicted(part: Limit | FiniteLaw, instance: Any) -> Float[np.ndarray, " d"]:

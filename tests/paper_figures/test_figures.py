@@ -171,7 +171,7 @@ def test_saved_points_are_drawn_beside_the_samples(tmp_path: Path) -> None:
 
 
 def test_claims_whose_points_are_shown_are_in_the_catalogue() -> None:
-    from asymptest.verify.catalogue.wick import CLAIMS
+    from asymptest.verify.catalogue.fluctuation import CLAIMS
 
     module, _ = small_errors()
     shown = {module.LAYER_CLAIM, module.CHAIN_CLAIM}

@@ -14,6 +14,7 @@ import pytest
 import sympy as sp
 from scipy import special
 
+import asymptest.theory.logits as logits_module
 import asymptest.theory.update as update_module
 from asymptest.theory import (
     Attention,
@@ -192,7 +193,7 @@ def derived_anew() -> Iterator[Callable[[], None]]:
     """Give what forgets the derived updates, and call it at the end."""
 
     def forget() -> None:
-        for module in (definition, update_module):
+        for module in (definition, logits_module, update_module):
             for cached in vars(module).values():
                 if hasattr(cached, "cache_clear"):
                     cached.cache_clear()

@@ -9,7 +9,7 @@ import sympy as sp
 
 from asymptest.numerics import compile as numpy_compile
 from asymptest.numerics.kernel import kernel
-from asymptest.theory import definition, fluctuation, update
+from asymptest.theory import definition, fluctuation, logits, update
 from asymptest.theory.network import Attention, Dense, Residual
 from asymptest.theory.patterns import Fixed, Uniform
 from asymptest.theory.recursion import recursion
@@ -22,7 +22,7 @@ from asymptest.verify.inputs import exact_input
 K0 = np.array([[1.0, 0.5, -0.3], [0.5, 2.0, 0.2], [-0.3, 0.2, 0.5]])
 A = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
 
-REMEMBERING = (update, definition, fluctuation, laws, numpy_compile, weights)
+REMEMBERING = (update, logits, definition, fluctuation, laws, numpy_compile, weights)
 
 
 def forget() -> None:

@@ -28,7 +28,6 @@ from asymptest.verify.families import (
     finite_kernels,
     kernels_of_size,
     mean_kernel,
-    natural_scale,
     upper,
 )
 
@@ -178,7 +177,7 @@ def _mean_matrix(mixing: Mixing) -> Kernel:
 HEADS = mean_kernel(
     _heads_layer,
     lambda m: m.K0,
-    _mean_over_heads,
+    lambda m: kernel(_heads_layer(m), m.K0),
     widths=(8, 16),
     # Less than independent Gaussian weights would give, sqrt(2 H / n) an entry, n = 8.
     spread=(2 * 2 / 8) ** 0.5,
@@ -195,7 +194,14 @@ MULTI_HEAD = Claim(
     ),
     source=Source(PAPER, "multi-head mixing (entry A-02)"),
     instances=head_stacks(),
-    evidence=(HEADS,),
+    evidence=(
+        HEADS,
+        Exact(
+            lambda m, _: kernel(_heads_layer(m), m.K0),
+            _mean_over_heads,
+            lambda m: 64 * EPS * float(m.K0.max()),
+        ),
+    ),
     mutants={
         "mean matrix (mean A) K (mean A)^T": replace(
             HEADS, predict=lambda m, _: upper(_mean_matrix(m))
@@ -244,7 +250,7 @@ def skips(draw) -> Skip:
 NORMALISED = mean_kernel(
     lambda s: s.network,
     lambda s: s.K0,
-    lambda s: s.alpha**2 * s.K0 + s.beta**2 * s.mixed,
+    lambda s: kernel(s.network, s.K0),
     widths=(8, 16),
     # The exact variance is at most 4 alpha^2 beta^2 / n <= 1/n of the skip's and the
     # branch's sizes, and their sum is the scale: 2 alpha beta sqrt(q m) <= the scale.
@@ -290,6 +296,27 @@ def _cross_terms() -> dict[str, sp.Expr]:
     }
 
 
+# The printed forms of both laws against the derived ones.
+TYPED_MEAN = Exact(
+    lambda s, _: kernel(s.network, s.K0),
+    lambda s: s.alpha**2 * s.K0 + s.beta**2 * s.mixed,
+    lambda s: 64 * EPS * float(s.K0.max()),
+)
+TYPED_VARIANCE = Exact(
+    lambda s, _: residual_variance(s.network, "orthogonal", s.A, s.K0, 8),
+    lambda s: (
+        (s.alpha * s.beta) ** 2
+        / 8
+        * (_outer(s.K0, s.mixed) + _outer(s.mixed, s.K0) + 2 * s.K0 * s.mixed)
+    ),
+    lambda s: 64 * EPS * float(s.K0.max()) ** 2,
+)
+
+
+def _outer(K: Kernel, M: Kernel) -> Kernel:
+    return np.multiply.outer(np.diagonal(K), np.diagonal(M))
+
+
 SKIP_MEAN = Claim(
     name="wick/normalised-skip",
     statement=(
@@ -311,7 +338,13 @@ SKIP_MEAN = Claim(
     ),
     source=Source(PAPER, "normalised skips (entry A-17)"),
     instances=skips(),
-    evidence=(NORMALISED, CROSS_TERM, Identity(_cross_terms)),
+    evidence=(
+        NORMALISED,
+        CROSS_TERM,
+        TYPED_MEAN,
+        TYPED_VARIANCE,
+        Identity(_cross_terms),
+    ),
     mutants={
         "alpha + beta for their squares": replace(
             NORMALISED, predict=lambda s, _: upper(s.alpha * s.K0 + s.beta * s.mixed)
@@ -332,20 +365,12 @@ SKIP_MEAN = Claim(
                 s.alpha**2
                 * s.beta**2
                 / n
-                * (
-                    natural_scale(s.K0) ** 2 * 0
-                    + _outer(s.K0, s.mixed)
-                    + _outer(s.mixed, s.K0)
-                )
+                * (_outer(s.K0, s.mixed) + _outer(s.mixed, s.K0))
             ),
         ),
     },
     limits="Three positions, one layer; the two laws are exact at every width.",
 )
-
-
-def _outer(K: Kernel, M: Kernel) -> Kernel:
-    return np.multiply.outer(np.diagonal(K), np.diagonal(M))
 
 
 CLAIMS = (ORTHOGONAL_EXACT, MULTI_HEAD, SKIP_MEAN)
