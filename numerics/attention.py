@@ -10,7 +10,7 @@ from asymptest.numerics.gram import psd_sqrt
 from asymptest.theory.arrays import Array
 from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.logits import Logits, logits_law
-from asymptest.theory.masks import Mask, positions, visible
+from asymptest.theory.masks import Mask, Padding, positions, visible
 from asymptest.theory.network import Attention
 from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.substitution import number
@@ -43,6 +43,10 @@ def mask_array(mask: Mask, T: int) -> Bool[np.ndarray, "T T"]:
     """
     if (fixed := positions(mask)) not in (None, T):
         raise ShapeError(f"the mask is for {fixed} positions, the kernel for T = {T}")
+    if isinstance(mask, Padding) and mask.length > T:
+        raise ShapeError(
+            f"Padding.length is {mask.length}, but there are T = {T} positions"
+        )
     if isinstance(mask, Array):
         return as_numpy(mask).astype(bool)
     rows, columns = np.indices((T, T), sparse=True)

@@ -6,7 +6,7 @@ a b sqrt((1 - rho)(1 + rho)), which loses nothing at rho = 1 and is finite at a 
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def compiled(layer: Layer) -> tuple[Callable[..., Any], bool]:
     return (lambda *arrays: function(*arrays, *values)), derived.is_entrywise
 
 
-@cache
+@lru_cache(maxsize=1024)
 def matrix_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
     """Return (K, A, K_B, ones, *numbers) -> K' for a matrix equation, compiled."""
     plain = rhs.replace(lambda e: isinstance(e, Average), lambda e: e.body)
@@ -87,7 +87,7 @@ def matrix_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., A
     return _lambdify([K_MATRIX, A_MATRIX, BRANCH_MATRIX, ONES, *symbols], plain)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def entry_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
     """Return (a, b, rho, *numbers) -> K'_ij for an entrywise equation, compiled."""
     entries = {K_MATRIX[i, i]: a**2, K_MATRIX[j, j]: b**2, K_MATRIX[i, j]: rho * a * b}
@@ -106,7 +106,7 @@ def in_correlation(expr: Any) -> Any:
     return expr.replace(is_root, lambda e: sp.factor(e.base) ** e.exp)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def activation_function(phi: Activation) -> Callable[..., Any]:
     """Return phi as a NumPy function."""
     function = _lambdify([x], phi.expr)

@@ -59,8 +59,8 @@ def kernel(
 
     >>> from asymptest.theory import Dense, Pointwise, relu
     >>> kernel(Dense(2) >> Pointwise(relu), np.eye(2)).round(6)
-    array([[1.      , 0.31831 ],
-           [0.31831 , 1.      ]])
+    array([[1.     , 0.31831],
+           [0.31831, 1.     ]])
     """
     return kernel_with_error(network, K0, samples=samples, rng=rng)[0]
 
@@ -120,7 +120,7 @@ def is_sampled(network: Network) -> bool:
             return any(map(is_sampled, layers))
         case Repeat(block):
             return is_sampled(block)
-        case _:
+        case Dense() | Pointwise() | Mlp() | RMSNorm() | LayerNorm() | Mix() | Custom():
             return False
 
 

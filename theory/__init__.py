@@ -29,7 +29,18 @@ from asymptest.theory.activations import (
     step,
     tanh,
 )
-from asymptest.theory.errors import AsymptestError
+from asymptest.theory.errors import (
+    AccuracyError,
+    ArgumentError,
+    AsymptestError,
+    CorrelatedBranchError,
+    FeatureMeanError,
+    KernelError,
+    NoClosedFormError,
+    NotGaussianError,
+    ShapeError,
+    UnsupportedError,
+)
 from asymptest.theory.gaussian_calculus import dual
 from asymptest.theory.masks import Blocks, Padding, Window
 from asymptest.theory.network import (
@@ -52,18 +63,25 @@ from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
 from asymptest.theory.recursion import Recursion, recursion
 
 __all__ = [
+    "AccuracyError",
     "Activation",
+    "ArgumentError",
     "AsymptestError",
     "Attention",
     "Blocks",
     "Chain",
+    "CorrelatedBranchError",
     "Custom",
     "Dense",
+    "FeatureMeanError",
     "Fixed",
+    "KernelError",
     "LayerNorm",
     "Mix",
     "Mlp",
     "Network",
+    "NoClosedFormError",
+    "NotGaussianError",
     "Padding",
     "Pointwise",
     "RMSNorm",
@@ -71,8 +89,10 @@ __all__ = [
     "Repeat",
     "Residual",
     "Saturated",
+    "ShapeError",
     "Softmax",
     "Uniform",
+    "UnsupportedError",
     "Window",
     "abs_",
     "cos",

@@ -6,7 +6,7 @@ that makes sign = 2 H - 1 and relu = x H hold at zero as well.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -69,7 +69,7 @@ class Activation:
         return self.name
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _is_odd(expr: sp.Expr) -> bool:
     even_part: Any = with_steps(expr.subs(x, -x) + expr)
     sample = even_part.subs(x, sp.Rational(7, 10)).evalf()

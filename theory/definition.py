@@ -17,7 +17,15 @@ from functools import cache
 import sympy as sp
 
 from asymptest.theory.network import Attention, Dense, Init
-from asymptest.theory.patterns import Fixed, Pattern, Scale, Scored, Uniform
+from asymptest.theory.patterns import (
+    Fixed,
+    Pattern,
+    Saturated,
+    Scale,
+    Scored,
+    Softmax,
+    Uniform,
+)
 from asymptest.theory.wick.laws import Gaussian, Haar, Law
 from asymptest.theory.wick.tensors import Index, Poly, Slot, Tensor, total
 
@@ -134,7 +142,7 @@ def by_head(pattern: Pattern) -> bool:
             return False
         case Fixed():
             return len(pattern.A.shape) == 3
-        case _:
+        case Softmax() | Saturated():
             return True
 
 

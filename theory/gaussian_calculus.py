@@ -18,7 +18,7 @@ Source: Price (1958); Bonnet (1964); Stein (1981). Independent check: numerics/q
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -135,7 +135,7 @@ def derivative(expr: sp.Expr) -> sp.Expr:
     return sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def moment(expr: sp.Expr, variance: sp.Expr) -> sp.Expr:
     """Return E f(u) for u ~ N(0, variance), f built from the same pieces.
 
@@ -163,7 +163,7 @@ def _moment(piece: Piece, s: sp.Expr) -> sp.Expr:
     return sp.Integer(0)  # erf is odd
 
 
-@cache
+@lru_cache(maxsize=4096)
 def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
     """Return E f(u) g(v) in p, q, c, with its steps; f and g are expressions in x.
 
@@ -191,7 +191,7 @@ def _named(f: Any, g: Any) -> Any:
     return E(sp.Mul(left, right, evaluate=left.is_number or right.is_number))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
     """Return E u^k f(u) v^m g(v) for bases f, g."""
     whole_f, whole_g = x**k * f, x**m * g

@@ -22,9 +22,9 @@ class Window:
     causal: bool = True
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if not isinstance(self.size, int) or self.size < 1:
             raise ArgumentError(
-                f"Window.size must be at least 1, so that a position sees itself; "
+                f"Window.size must be a whole number, at least 1, so that a position sees itself; "
                 f"got {self.size}"
             )
 

@@ -116,6 +116,12 @@ class Mlp(Composable):
     output: Dense = Dense()
 
     def __post_init__(self) -> None:
+        _dense(self.hidden, "Mlp.hidden")
+        _dense(self.output, "Mlp.output")
+        if self.hidden.expansion != 1:
+            raise ArgumentError(
+                f"Mlp.hidden has expansion={self.hidden.expansion}; set Mlp.expansion instead"
+            )
         _ = self.layers  # a bad part fails here, not at first use
 
     @cached_property
@@ -132,7 +138,11 @@ class Mlp(Composable):
 
 @dataclass(frozen=True, repr=False)
 class RMSNorm(Composable):
-    """Each row divided by sqrt(its mean square + eps)."""
+    """Each row divided by sqrt(its mean square + eps).
+
+    With eps = 0 a zero row has no direction; its kernel is taken as the limit of small
+    independent rows, 1 on the diagonal and 0 elsewhere, where the finite layer gives nan.
+    """
 
     eps: Number = 0
 
@@ -188,6 +198,8 @@ class Attention(Composable):
                 f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...) or "
                 f"Saturated(...); got {type(self.pattern).__name__}"
             )
+        _dense(self.value, "Attention.value")
+        _dense(self.output, "Attention.output")
         object.__setattr__(self, "mask", as_mask(self.mask))
         if self.heads != "sqrt" and not (
             isinstance(self.heads, int) and self.heads > 0
@@ -224,6 +236,7 @@ class Residual(Composable):
     weight: Number = 1
 
     def __post_init__(self) -> None:
+        as_network(self.branch)
         check_finite(self.skip, "Residual.skip")
         check_finite(self.weight, "Residual.weight")
         _ = self._known
@@ -236,6 +249,8 @@ class Chain(Composable):
     layers: tuple["Network", ...]
 
     def __post_init__(self) -> None:
+        for layer in self.layers:
+            as_network(layer)
         if not self.layers:
             raise ArgumentError("Chain.layers must hold at least one layer; got ()")
         first, *rest = self.layers
@@ -259,6 +274,7 @@ class Repeat(Composable):
     depth: int
 
     def __post_init__(self) -> None:
+        as_network(self.block)
         if not isinstance(self.depth, int) or self.depth < 1:
             raise ArgumentError(
                 f"a network repeats a whole number of times, at least once; "
@@ -305,6 +321,11 @@ Network = (
     | Repeat
     | Custom
 )
+
+
+def _dense(value: Any, name: str) -> None:
+    if not isinstance(value, Dense):
+        raise UnsupportedError(f"{name} must be a Dense; got {value!r}")
 
 
 def as_network(value: Any) -> Network:

@@ -33,12 +33,18 @@ if TYPE_CHECKING:
     from asymptest.verify.results import read_report
     from asymptest.verify.run import run_claims
     from asymptest.verify.select import select
+    from asymptest.verify.strategies import (
+        gram_matrices,
+        networks,
+        tied_scores,
+        token_ids,
+    )
     from asymptest.verify.text import (
         TokenNetwork,
         default_text,
-        token_ids,
         token_kernel,
         token_limit,
+        word_ids,
         words,
     )
 
@@ -64,13 +70,17 @@ __all__ = [
     "default_text",
     "exact_input",
     "finite",
+    "gram_matrices",
     "kernel_of",
+    "networks",
     "read_report",
     "run_claims",
     "select",
+    "tied_scores",
     "token_ids",
     "token_kernel",
     "token_limit",
+    "word_ids",
     "words",
 ]
 
@@ -84,7 +94,8 @@ _HOMES = {
     "results": "read_report",
     "run": "run_claims",
     "select": "select",
-    "text": "TokenNetwork default_text token_ids token_kernel token_limit words",
+    "strategies": "gram_matrices networks tied_scores token_ids",
+    "text": "TokenNetwork default_text token_kernel token_limit word_ids words",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

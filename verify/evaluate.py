@@ -13,7 +13,7 @@ from asymptest.theory.errors import ArgumentError
 from asymptest.theory.network import Network
 from asymptest.verify.families import finite_kernels, natural_scale
 from asymptest.verify.stochastic import single_thread
-from asymptest.verify.text import Ids, default_text, token_ids, token_kernels
+from asymptest.verify.text import Ids, default_text, token_kernels, word_ids
 
 Kernel = Float[np.ndarray, "T T"]
 Depths = Float[np.ndarray, "layers T T"]
@@ -129,14 +129,14 @@ def read_tokens(source: str, limit: int) -> Ids:
         FileNotFoundError: if there is none.
     """
     if source == "default":
-        return token_ids(default_text(), limit)
+        return word_ids(default_text(), limit)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
             f"there is no text file {path}; or write --text default"
         )
     try:
-        return token_ids(path.read_text(encoding="utf-8"), limit)
+        return word_ids(path.read_text(encoding="utf-8"), limit)
     except UnicodeDecodeError as error:
         raise ArgumentError(
             f"{path} is no UTF-8 text ({error.reason} at byte {error.start}); convert it"

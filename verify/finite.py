@@ -5,7 +5,7 @@ of every weight: one forward pass gives as many independent draws of the kernel.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from math import isqrt
 from typing import Any
 
@@ -375,7 +375,7 @@ class _TorchPrinter(TorchPrinter):
         return f"step({self._print(expr.args[0])})"
 
 
-@cache
+@lru_cache(maxsize=1024)
 def torch_activation(phi: Activation) -> Callable[[Array], Array]:
     """Return phi as a torch function, compiled from its expression."""
     names = {"step": lambda X: torch.heaviside(X, X.new_tensor(0.5))}

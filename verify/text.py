@@ -46,7 +46,7 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def token_ids(text: str, limit: int | None = None) -> Ids:
+def word_ids(text: str, limit: int | None = None) -> Ids:
     """Return the ids of the first words of a text, numbered as they first appear.
 
     Args:
@@ -56,7 +56,7 @@ def token_ids(text: str, limit: int | None = None) -> Ids:
     Raises:
         ArgumentError: if `limit` is less than 1, or the text has no word.
 
-    >>> token_ids("the cat and the dog", 4)
+    >>> word_ids("the cat and the dog", 4)
     array([0, 1, 2, 0])
     """
     if limit is not None and limit < 1:

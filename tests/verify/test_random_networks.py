@@ -4,7 +4,7 @@ The decisions are those of verify/: the region of the mean, extrapolated over th
 excludes the prediction (REFUTED), confirms it within the resolution (SUPPORTED), or the
 budget ends. REFUTED must never happen. Every decision has a probability below
 LEVEL / DECISIONS to be wrong, so that this file raises a false alarm less than once in 1e9
-runs, and each one must also refute a kernel that is a quarter too large.
+runs, and each one must also refute a kernel that is half as large again.
 """
 
 from dataclasses import replace
@@ -71,14 +71,14 @@ K3 = np.array([[1.0, 0.5, -0.3], [0.5, 2.0, 0.2], [-0.3, 0.2, 0.5]])
 def decide_kernel(
     network: Network, K0: np.ndarray, coarseness: float = 1.0
 ) -> dict[str, Finding]:
-    """Decide on the kernel, and on one that is a quarter too large."""
+    """Decide on the kernel, and on one that is half as large again."""
     own = kernel_limit(
         lambda _: network, lambda _: K0, WIDTHS, SPREAD, BIAS, coarseness
     )
-    wrong = replace(own, predict=lambda i: 1.25 * own.predict(i))
+    wrong = replace(own, predict=lambda i: 1.5 * own.predict(i))
     seed = derive(0, network, K0)
     profile = Profile("tests", examples=1, instances=1, resolution=RESOLUTION)
-    parts: dict[str, Any] = {"kernel": own, "a quarter too large": wrong}
+    parts: dict[str, Any] = {"kernel": own, "half as large again": wrong}
     with single_thread():
         return decide_limits(st.just(None), parts, profile, seed, LEVEL / DECISIONS)
 
@@ -120,7 +120,7 @@ def test_every_node_and_pattern(which: str) -> None:
     K0 = 2 * np.eye(3) + 0.1 * K3 if which == "saturated" else K3
     found = decide_kernel(FIXED[which], K0)
     assert found["kernel"].verdict == "SUPPORTED", found["kernel"]
-    assert found["a quarter too large"].verdict == "REFUTED"
+    assert found["half as large again"].verdict == "REFUTED"
     assert found["kernel"].comparisons > 0
 
 
@@ -140,7 +140,7 @@ def test_random_networks_are_never_refuted(data: st.DataObject) -> None:
     K0 = data.draw(kernels_of_size(T))
     found = decide_kernel(network, K0, coarseness=1.5)
     assert found["kernel"].verdict != "REFUTED", found["kernel"]
-    assert found["a quarter too large"].verdict != "SUPPORTED"
+    assert found["half as large again"].verdict != "SUPPORTED"
 
 
 # Random logits. With one head of dimension d = n the kernel stays random, but its *mean* is

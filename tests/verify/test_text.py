@@ -22,9 +22,9 @@ from asymptest.verify.text import (
     renumbered,
     side_by_side,
     stretches,
-    token_ids,
     token_kernel,
     token_kernels,
+    word_ids,
     words,
 )
 
@@ -50,19 +50,19 @@ def test_words_are_lower_case_and_free_of_punctuation() -> None:
 
 
 def test_a_text_gives_its_first_words() -> None:
-    assert (token_ids("a b a c d", 4) == [0, 1, 0, 2]).all()
-    assert (token_ids("a b", 4) == [0, 1]).all()
-    assert (token_ids("a b a") == [0, 1, 0]).all()
+    assert (word_ids("a b a c d", 4) == [0, 1, 0, 2]).all()
+    assert (word_ids("a b", 4) == [0, 1]).all()
+    assert (word_ids("a b a") == [0, 1, 0]).all()
 
 
 @pytest.mark.parametrize(("text", "limit"), [("", 3), ("?!", None), ("a", 0)])
 def test_a_text_without_tokens_is_refused(text: str, limit: int | None) -> None:
     with pytest.raises(ArgumentError):
-        token_ids(text, limit)
+        word_ids(text, limit)
 
 
 def test_the_default_text_is_long_and_repeats_itself() -> None:
-    ids = token_ids(default_text())
+    ids = word_ids(default_text())
     assert len(ids) > 10_000
     assert ids.max() < len(ids) / 5
 

@@ -132,7 +132,7 @@ def _norm(z: Sequence[float]) -> float:
 
 # Weights scaled by w scale the logits of fixed states by w^2. Moderate scales: the error
 # must stay far above the rounding of the tied weights, from which it is subtracted.
-WEIGHT_SCALES = (1.0, 1.5)
+WEIGHT_SCALES = (1.5, 2.0)
 
 
 def attention_distance(z: Sequence[int], w: float) -> float:
@@ -175,7 +175,7 @@ def _slope_bound(s: Scores) -> float:
     gap = _gap(s.z)
     below = [s.top - z for z in s.z if z < s.top]
     slower = sum(math.exp(-first * (g - gap)) for g in below if g > gap)
-    runners = below.count(gap)
+    runners = sum(g == gap for g in below)
     smallest = 2 * s.rest(last) / (s.ties + s.rest(last))
     rounding = 8 * EPS * len(s.z) * (1 + last * max(below)) / smallest
     return (slower / runners + s.rest(first) / s.ties + rounding) / (last - first)
