@@ -185,10 +185,10 @@ def _layer(layer: Layer, K: Kernel, sampling: Sampling) -> Kernel:
                 product = reduce(
                     lambda A, mix: as_numpy(mix.A) @ A, matrices, np.eye(len(K))
                 )
-                mixed = (
-                    float(layer.skip) * np.eye(len(K)) + float(layer.weight) * product
-                )
-                return settled(_apply(layer, K, A=product), _reach(mixed, K))
+                mixed = _apply(layer, K, A=product)
+                skip, weight = abs(float(layer.skip)), abs(float(layer.weight))
+                uncancelled = skip * np.eye(len(K)) + weight * np.abs(product)
+                return settled(mixed, _reach(uncancelled, K))
             return _apply(layer, K, branch=_last(_states(branch, K, sampling)))
         case Dense() | RMSNorm() | LayerNorm() | Custom():
             return _apply(layer, K)
@@ -207,7 +207,14 @@ def _attention(layer: Attention, K: Kernel, sampling: Sampling) -> Kernel:
         total += _apply(layer, K, A=stack).sum(0)
         reach = np.maximum(reach, _reach(stack, K).max(0))
         count += len(stack)
-    return settled(total / count, reach)
+    return settled(total / count, _gain(layer) ** 0.5 * reach)
+
+
+def _gain(layer: Attention) -> float:
+    """Return what the derived equation multiplies A K A^T by: its value at A = K = 1."""
+    function, _ = compiled(layer)
+    one = np.ones((1, 1))
+    return function(one, one, None, np.zeros((1, 1))).item()
 
 
 def _apply(

@@ -178,6 +178,11 @@ SYMBOLS = [
         lambda: kernel(LayerNorm(s), I2), ArgumentError, r"LayerNorm\(s\): eps = s is a"
     ),
     case(
+        lambda: kernel(Residual(Mix(np.eye(2)), s), I2),
+        ArgumentError,
+        r"alpha = s is a symbol.*give it a number",
+    ),
+    case(
         lambda: kernel(Residual(Dense(), s), I2),
         ArgumentError,
         r"Residual\(Dense\(\), s\).* = s is a symbol",
