@@ -6,6 +6,8 @@ amounts that the comments below derive. Those amounts are forgiven in this file 
 nowhere else in the project; anything beyond them is the caller's error and raises.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
@@ -103,7 +105,28 @@ def correlation(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
            [0.5, 1. ]])
     """
     K = _square(K, "K")
-    size = len(K)
+    rho, block = np.empty_like(K), correlation_blocks(K)
+    for start in range(0, len(K), 64):  # rows that fit the cache, for speed alone
+        rho[start : start + 64] = block(slice(start, start + 64), slice(0, None))
+    gap, i, j = _asymmetry(rho)
+    if gap > _slack(K):
+        raise KernelError(
+            f"K is not symmetric: K[{i}, {j}] = {K[i, j]} but K[{j}, {i}] = {K[j, i]}; "
+            "pass X @ X.T / n"
+        )
+    return rho
+
+
+def correlation_blocks(
+    K: Float[np.ndarray, "T T"],
+) -> Callable[[slice, slice], Float[np.ndarray, "rows columns"]]:
+    """Return (rows, columns) -> that block of `correlation(K)`, for a symmetric kernel.
+
+    Blocks start at the same position, or the columns at 0; symmetry is not checked.
+
+    Raises:
+        KernelError: the returned function does, if an entry exceeds its bound.
+    """
     root = np.sqrt(np.diagonal(K))
     zero = root == 0
     # r = m 2^e: the powers of two come off exactly, one after the other (their product
@@ -111,33 +134,32 @@ def correlation(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
     # result is as symmetric as K.
     mantissa, exponent = np.frexp(np.where(zero, 1.0, root))
     power = np.ldexp(1.0, -exponent)
-    rho = np.empty_like(K)
-    for start in range(0, size, 64):  # a block that fits the cache, for speed alone
-        rows = slice(start, start + 64)
-        block = np.multiply(K[rows], power[rows, None], out=rho[rows])
-        block *= power
-        block /= mantissa[rows, None] * mantissa
-    if zero.any():
-        # A stored 0 stands for less than the smallest subnormal number, and so
-        # (Cauchy-Schwarz) for |K_ij| < sqrt(5e-324) sqrt(K_jj) = 2.3e-162 sqrt(K_jj).
-        _require_bounded(K, np.abs(rho[zero]), 2.3e-162, np.flatnonzero(zero))
-        rho[zero] = 0.0
-        rho[:, zero] = 0.0
-    np.fill_diagonal(rho, 1.0)
-    # K_ij is a dot product, rounded by at most T ε sqrt(K_ii K_jj), and so are the two
-    # diagonal entries, which gives 2 T ε; 64 leaves room for a K that has gone through
-    # some thirty such products. This is the only place where a correlation is clipped.
-    slack = 64 * size * EPS
-    if max(rho.max(), -rho.min()) > 1.0:
-        _require_bounded(K, np.abs(rho), 1.0 + slack, np.arange(size))
-        np.clip(rho, -1.0, 1.0, out=rho)
-    gap, i, j = _asymmetry(rho)
-    if gap > slack:
-        raise KernelError(
-            f"K is not symmetric: K[{i}, {j}] = {K[i, j]} but K[{j}, {i}] = {K[j, i]}; "
-            "pass X @ X.T / n"
-        )
-    return rho
+
+    def block(rows: slice, columns: slice) -> Float[np.ndarray, "rows columns"]:
+        rho = K[rows, columns] * power[rows, None]
+        rho *= power[columns]
+        rho /= mantissa[rows, None] * mantissa[columns]
+        if zero[rows].any() or zero[columns].any():
+            # A stored 0 stands for less than the smallest subnormal number, and so
+            # (Cauchy-Schwarz) for |K_ij| < sqrt(5e-324) sqrt(K_jj) = 2.3e-162 sqrt(K_jj).
+            dead = zero[rows, None] | zero[columns]
+            _require_bounded(K, np.where(dead, rho, 0.0), 2.3e-162, rows, columns)
+            rho[dead] = 0.0
+        at = np.arange(len(rho))
+        rho[at, at + rows.start - columns.start] = 1.0
+        # K_ij is a dot product, rounded by at most T ε sqrt(K_ii K_jj), and so are the two
+        # diagonal entries, which gives 2 T ε; 64 leaves room for a K that has gone through
+        # some thirty such products. This is the only place where a correlation is clipped.
+        if max(rho.max(), -rho.min()) > 1.0:
+            _require_bounded(K, rho, 1.0 + _slack(K), rows, columns)
+            np.clip(rho, -1.0, 1.0, out=rho)
+        return rho
+
+    return block
+
+
+def _slack(K: Float[np.ndarray, "T T"]) -> float:
+    return 64 * len(K) * EPS
 
 
 def effective_rank(K: npt.ArrayLike) -> float:
@@ -300,14 +322,15 @@ def _spectrum(
 
 def _require_bounded(
     K: Float[np.ndarray, "T T"],
-    size: Float[np.ndarray, "rows T"],
+    rho: Float[np.ndarray, "rows columns"],
     bound: float,
-    rows: npt.NDArray[np.integer],
+    rows: slice,
+    columns: slice,
 ) -> None:
-    """Raise if some `size` exceeds the bound; `rows` are the rows of K it is about."""
-    at, j = np.unravel_index(np.argmax(size), size.shape)
-    if size[at, j] > bound:
-        i = rows[at]
+    """Raise if some |rho| exceeds the bound; rows and columns are those of K it is about."""
+    at, to = np.unravel_index(np.argmax(np.abs(rho)), rho.shape)
+    if abs(rho[at, to]) > bound:
+        i, j = rows.start + int(at), columns.start + int(to)
         raise KernelError(
             f"K is not a kernel: K[{i}, {j}] = {K[i, j]} while K[{i}, {i}] = "
             f"{K[i, i]} and K[{j}, {j}] = {K[j, j]}, so |K_ij| exceeds "

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from asymptest.numerics.attention import Sampling, as_numpy, attention_matrices
-from asymptest.numerics.compile import activation_function, compiled
-from asymptest.numerics.gram import as_kernel, correlation, settled
-from asymptest.numerics.quadrature import dual_quadrature
-from asymptest.theory.errors import ArgumentError, NoClosedFormError, ShapeError
+from asymptest.numerics.compile import compiled
+from asymptest.numerics.duals import entry, entrywise
+from asymptest.numerics.gram import as_kernel, settled
+from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.network import (
     Attention,
     Chain,
@@ -173,8 +173,8 @@ def _after_first(states: Iterator[Kernel]) -> Iterator[Kernel]:
 
 def _layer(layer: Layer, K: Kernel, sampling: Sampling) -> Kernel:
     match layer:
-        case Pointwise():
-            return _pointwise(layer, K)
+        case Pointwise(phi):
+            return entrywise(entry(phi), K)
         case Mix(table):
             A = as_numpy(table)
             return settled(_apply(layer, K, A=A), _reach(A, K))
@@ -224,33 +224,7 @@ def _apply(
     branch: Kernel | None = None,
 ) -> Float[np.ndarray, "*stack T T"]:
     """Evaluate the derived equation of one layer."""
-    function, entrywise = compiled(layer)
-    if not entrywise:
+    function, is_entrywise = compiled(layer)
+    if not is_entrywise:
         return function(K, A, branch, np.ones_like(K))
-    size = np.sqrt(np.diagonal(K))
-    result = function(size[:, None], size[None, :], correlation(K))
-    # A constant activation compiles to a constant, an integer perhaps.
-    return np.broadcast_to(np.asarray(result, dtype=np.float64), K.shape)
-
-
-def _pointwise(layer: Pointwise, K: Kernel) -> Kernel:
-    try:
-        return _apply(layer, K)
-    except NoClosedFormError:
-        return _quadrature(layer, K)
-
-
-def _quadrature(layer: Pointwise, K: Kernel) -> Kernel:
-    """Evaluate E phi(u) phi(v) for each pair of positions numerically."""
-    rows, columns = np.triu_indices(len(K))
-    variances, rho = np.diagonal(K), correlation(K)[rows, columns]
-    values = dual_quadrature(
-        activation_function(layer.phi),
-        variances[rows],
-        variances[columns],
-        rho,
-        kinks=layer.phi.kinks,
-    )
-    result = np.empty_like(K)
-    result[rows, columns] = result[columns, rows] = values
-    return result
+    return entrywise(function, K)

@@ -45,7 +45,12 @@ class Activation:
     @property
     def is_odd(self) -> bool:
         """Whether phi(-x) = -phi(x) is provable: then E phi(u) = 0 for centred u."""
-        return _is_odd(self.expr)
+        return _is_zero(self.expr.subs(x, -x) + self.expr)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether phi(-x) = phi(x) is provable: then the dual is even in the correlation."""
+        return _is_zero(self.expr.subs(x, -x) - self.expr)
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -70,12 +75,12 @@ class Activation:
 
 
 @lru_cache(maxsize=1024)
-def _is_odd(expr: sp.Expr) -> bool:
-    even_part: Any = with_steps(expr.subs(x, -x) + expr)
-    sample = even_part.subs(x, sp.Rational(7, 10)).evalf()
+def _is_zero(difference: sp.Expr) -> bool:
+    in_steps: Any = with_steps(difference)
+    sample = in_steps.subs(x, sp.Rational(7, 10)).evalf()
     if sample.is_number and abs(sample) > 1e-9:
         return False  # at a fraction of the cost of a proof
-    return sp.simplify(even_part).expand() == 0
+    return sp.simplify(in_steps).expand() == 0
 
 
 def with_steps(expr: sp.Expr) -> sp.Expr:

@@ -1,166 +1,150 @@
 """Gaussian calculus: E f(u) g(v) for jointly Gaussian u, v, derived step by step.
 
-u and v are centred with variances p and q and covariance c. The functions are sums of
+u and v are centred with variances p and q and covariance c. The functions are sums of the
+pieces of theory/pieces.py, and five rules reduce any product of two of them:
 
-    coefficient * x^k * base(x),   base one of  1, H(x), delta(x), erf(a x), exp(-b x^2)
-
-and four rules reduce any product of two of them:
-
+    Bonnet    E delta(u - t) g(v) = density of u at t * E[g(v) | u = t]     conditions
+    Tilt      E exp(-s u^2 - t v^2) h(u, v) = E' h(u, v) / sqrt(m), where E' has the
+              precision matrix of (u, v) plus 2 diag(s, t), m = (1 + 2 s p) (1 + 2 t q) - 4 s t c^2
     Stein     E u f(u) g(v) = p E f'(u) g(v) + c E f(u) g'(v)      takes a power of u away
-    Bonnet    E delta(u) g(v) = E[g(v) | u = 0] / sqrt(2 pi p)      conditions
+    Shift     E exp(a u + b v) f(u) g(v)
+                  = exp((a^2 p + 2 a b c + b^2 q) / 2) E f(u + a p + b c) g(v + a c + b q)
     Price     d/dc E f(u) g(v) = E f'(u) g'(v)                      then integrates in c,
               from c = 0, where u and v are independent
-    Tilt      E exp(-b u^2) h(u, v) = E' h(u, v) / sqrt(1 + 2 b p), where E' has
-              p' = p / (1 + 2 b p), c' = c / (1 + 2 b p), q' = q - 2 b c^2 / (1 + 2 b p)
 
-Source: Price (1958); Bonnet (1964); Stein (1981). Independent check: numerics/quadrature.py.
+With imaginary a and b, Shift is the characteristic function: it serves sines and cosines.
+
+Source: Price (1958); Bonnet (1964); Stein (1981). Independent checks:
+numerics/quadrature.py and numerics/enclosure.py.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, with_steps, x
+from asymptest.theory.activations import Activation, x
 from asymptest.theory.errors import NoClosedFormError
-from asymptest.theory.steps import E, Step, equate
-from asymptest.theory.substitution import put
+from asymptest.theory.pieces import H, Piece, delta, derivative, pieces
+from asymptest.theory.steps import Derived, E, Step, equate
+from asymptest.theory.substitution import put, summands
 
 p, q = sp.symbols("p q", positive=True)
 c = sp.Symbol("c", real=True)
 u, v = sp.symbols("u v", real=True)
-rho = sp.Symbol("rho", real=True)
-
-H, delta = sp.Heaviside, sp.DiracDelta
-
-
-@dataclass(frozen=True)
-class Piece:
-    """coefficient * x^power * base(x)."""
-
-    coefficient: sp.Expr
-    power: int
-    base: sp.Expr
-
-    @property
-    def expr(self) -> sp.Expr:
-        """The piece as an expression in x."""
-        return self.coefficient * x**self.power * self.base
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A value and the steps that led to it."""
-
-    value: sp.Expr
-    steps: tuple[Step, ...]
-
-
-def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
-    """Split a function of x into pieces that the rules know.
-
-    Raises:
-        NoClosedFormError: if some part is of another form.
-    """
-    steps = sp.expand(with_steps(expr))
-    # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
-    steps = steps.replace(lambda e: isinstance(e, H), _standard_step)
-    steps = sp.expand(steps).replace(
-        lambda e: isinstance(e, sp.Pow) and isinstance(e.base, H), lambda e: e.base
-    )
-    found: dict[tuple[int, sp.Expr], sp.Expr] = {}
-    for term in sp.Add.make_args(sp.expand(steps)):
-        if term == 0:
-            continue
-        constant, rest = term.as_independent(x, as_Add=False)
-        power, base = _split_power(rest)
-        if isinstance(base, delta) and power > 0:
-            continue  # x delta(x) = 0
-        _check_base(base, expr)
-        found[power, base] = found.get((power, base), sp.Integer(0)) + constant
-    return tuple(Piece(a, k, base) for (k, base), a in found.items() if a != 0)
-
-
-def _standard_step(e: Any) -> sp.Expr:
-    argument = e.args[0]
-    if argument == x or not argument.has(x):
-        return H(x) if argument == x else e
-    slope = sp.simplify(argument / x)
-    if slope.is_number and slope.is_positive:
-        return H(x)
-    if slope.is_number and slope.is_negative:
-        return 1 - H(x)
-    return e
-
-
-def _split_power(rest: sp.Expr) -> tuple[int, sp.Expr]:
-    power, base = 0, sp.Integer(1)
-    for factor in sp.Mul.make_args(rest):
-        radix, exponent = factor.as_base_exp()
-        if radix == x and exponent.is_Integer and exponent >= 0:
-            power += int(exponent)
-        else:
-            base *= factor
-    return power, base
-
-
-def _check_base(base: sp.Expr, whole: sp.Expr) -> None:
-    known = base == 1 or base in (H(x), delta(x)) or _gauss_rate(base) is not None
-    if isinstance(base, sp.erf):
-        known = _positive_constant(sp.simplify(base.args[0] / x))
-    if not known:
-        raise NoClosedFormError(
-            f"no rule reduces E f(u) g(v) for the part {base} of {whole}; evaluate it by "
-            f"quadrature (asymptest.numerics does so by itself)"
-        )
-
-
-def _gauss_rate(base: sp.Expr) -> sp.Expr | None:
-    """Return b if `base` is exp(-b x^2) with b > 0."""
-    if not isinstance(base, sp.exp):
-        return None
-    exponent: Any = base.args[0]
-    rate = sp.simplify(-exponent / x**2)
-    return rate if _positive_constant(rate) else None
-
-
-def _positive_constant(expr: Any) -> bool:
-    return bool(expr.is_positive) and not expr.has(x)
-
-
-def derivative(expr: sp.Expr) -> sp.Expr:
-    """Return the distributional derivative in x."""
-    return sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
+P, Q, M = sp.symbols("P Q M", positive=True)
 
 
 @lru_cache(maxsize=4096)
 def moment(expr: sp.Expr, variance: sp.Expr) -> sp.Expr:
     """Return E f(u) for u ~ N(0, variance), f built from the same pieces.
 
+    Raises:
+        NoClosedFormError: if the rules do not apply.
+
     >>> moment(x**4, p)
     3*p**2
     """
-    return sp.Add(
-        *(piece.coefficient * _moment(piece, variance) for piece in pieces(expr))
-    )
+    parts = (piece.coefficient * _moment(piece, variance) for piece in pieces(expr))
+    return real(sp.Add(*parts))
 
 
 def _moment(piece: Piece, s: sp.Expr) -> sp.Expr:
-    k, base = piece.power, piece.base
-    if (rate := _gauss_rate(base)) is not None:
-        mass = 1 + 2 * rate * s
-        return moment(x**k, s / mass) / sp.sqrt(mass)
-    if k >= 1:  # Stein with v absent: E u f(u) = s E f'(u)
-        return s * moment(derivative(x ** (k - 1) * base), s)
-    if base == 1:
+    if piece.rate != 0:  # Tilt
+        mass = 1 + 2 * piece.rate * s
+        return _moment(replace(piece, rate=sp.S.Zero), s / mass) / sp.sqrt(mass)
+    if piece.power > 0:  # Stein with v absent: E u f(u) = s E f'(u)
+        lower = pieces(derivative(piece.function / x))
+        return s * sp.Add(*(part.coefficient * _moment(part, s) for part in lower))
+    return sp.exp(piece.tilt**2 * s / 2) * _base_mean(piece, s, piece.tilt * s)
+
+
+def _base_mean(piece: Piece, s: sp.Expr, shift: sp.Expr) -> sp.Expr:
+    """Return E base(u + shift) for u ~ N(0, s)."""
+    if piece.base == 1:
         return sp.Integer(1)
-    if base == H(x):
-        return sp.Rational(1, 2)
-    if base == delta(x):
-        return 1 / sp.sqrt(2 * sp.pi * s)
-    return sp.Integer(0)  # erf is odd
+    slope, offset = piece.line
+    at = offset + slope * shift
+    if isinstance(piece.base, delta):
+        return sp.exp(-(at**2) / (2 * s)) / sp.sqrt(2 * sp.pi * s)
+    if isinstance(piece.base, H):
+        return (1 + sp.erf(at / sp.sqrt(2 * s))) / 2
+    return sp.erf(at / sp.sqrt(1 + 2 * slope**2 * s))
+
+
+def real(value: sp.Expr) -> sp.Expr:
+    """Return a value that is known to be real without the imaginary unit.
+
+    Raises:
+        NoClosedFormError: if it is left, as inside an erf.
+    """
+    if not value.has(sp.I):
+        return value
+    on_axis = value.replace(
+        lambda e: isinstance(e, sp.erf) and e.has(sp.I),
+        lambda e: sp.I * sp.erfi(sp.expand(e.args[0] / sp.I)),
+    )
+    terms = summands(on_axis)
+    without: Any = sp.Add(*(_real_part(t) if t.has(sp.I) else t for t in terms))
+    if without.has(sp.I):
+        raise NoClosedFormError(f"no rule writes {value} without the imaginary unit")
+    return without
+
+
+def _real_part(term: Any) -> Any:
+    factor, exponential = _exponential(term)
+    (a, b), (size, angle) = _parts(factor), _parts(exponential)
+    return sp.exp(size) * (a * sp.cos(angle) - b * sp.sin(angle))
+
+
+def _exponential(term: Any) -> tuple[Any, Any]:
+    """Return k and e of a term k exp(e)."""
+    factors = [f for f in sp.Mul.make_args(term) if isinstance(f, sp.exp)]
+    rest = [f for f in sp.Mul.make_args(term) if not isinstance(f, sp.exp)]
+    return sp.Mul(*rest), sp.Add(*(f.args[0] for f in factors))
+
+
+def _parts(z: Any) -> tuple[Any, Any]:
+    """Return real and imaginary part of an expression in real symbols."""
+    terms = sp.Add.make_args(sp.expand(z))
+    imaginary = sp.Add(*(term / sp.I for term in terms if term.has(sp.I)))
+    return sp.Add(*(term for term in terms if not term.has(sp.I))), imaginary
+
+
+def tidy(value: sp.Expr) -> Any:
+    """Return an equal value: roots split, exponentials collected, the rest simplified."""
+    value = _neat(value)
+    if not value.has(sp.exp):
+        return sp.simplify(value)
+    terms: dict[Any, Any] = {}
+    for term in summands(value):
+        factor, exponent = _exponential(term)
+        terms[exponent] = terms.get(exponent, 0) + factor
+    return sp.Add(*(sp.factor(factor) * sp.exp(e) for e, factor in terms.items()))
+
+
+def _neat(value: Any) -> Any:
+    """Return an equal value with roots split into factors and exponents as one fraction."""
+    roots = value.replace(
+        lambda e: e.is_Pow and e.exp.is_Rational and not e.exp.is_Integer, _split
+    )
+    return roots.replace(sp.exp, lambda exponent: sp.exp(sp.factor(exponent)))
+
+
+def _split(root: Any) -> Any:
+    """Return a root as a product of roots of irreducible factors.
+
+    A root that is real wherever p, q > 0 and c^2 < p q has no factor of odd power that
+    changes its sign there, so the sign at one point is the sign.
+    """
+    result = sp.Integer(1)
+    for factor in sp.Mul.make_args(sp.factor(root.base)):
+        base, power = factor.as_base_exp()
+        sign = put({s: 1 if s == c else 2 for s in base.free_symbols}, base)
+        result *= (-base if sign.is_negative else base) ** (power * root.exp)
+    return result
 
 
 @lru_cache(maxsize=4096)
@@ -170,13 +154,24 @@ def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
     Raises:
         NoClosedFormError: if the rules do not apply.
     """
-    terms = [(a, b) for a in pieces(f) for b in pieces(g)]
+    total = _sum(f, g)
+    value = real(total.value)
+    if value == total.value:
+        return total
+    step = Step("Real part", "The imaginary parts cancel.", equate(_named(f, g), value))
+    return Derived(value, (*total.steps, step))
+
+
+@lru_cache(maxsize=4096)
+def _sum(f: sp.Expr, g: sp.Expr) -> Derived:
+    """Return E f(u) g(v) as the sum over the pieces of f and g."""
     values: list[sp.Expr] = []
     steps: list[Step] = []
-    for a, b in terms:
-        part = _pair(a.power, a.base, b.power, b.base)
-        values.append(a.coefficient * b.coefficient * part.value)
-        steps += [step for step in part.steps if step not in steps]
+    for a in pieces(f):
+        for b in pieces(g):
+            part = _pair(a.unit, b.unit)
+            values.append(a.coefficient * b.coefficient * part.value)
+            steps += [step for step in part.steps if step not in steps]
     value = sp.Add(*values)
     conclusion = equate(_named(f, g), value)
     if not steps or steps[-1].result != conclusion:
@@ -192,37 +187,33 @@ def _named(f: Any, g: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _pair(k: int, f: sp.Expr, m: int, g: sp.Expr) -> Derived:
-    """Return E u^k f(u) v^m g(v) for bases f, g."""
-    whole_f, whole_g = x**k * f, x**m * g
-    name = _named(whole_f, whole_g)
-    if k == 0 and f == 1:
-        value = moment(whole_g, q)
-        return Derived(
-            value,
-            (Step("One variable", "Only $v$ is left.", equate(name, value)),),
-        )
-    if m == 0 and g == 1:
-        return _swapped(k, f, m, g, name)
-    if f == delta(x):
-        return _condition(whole_g, name)
-    if g == delta(x):
-        return _swapped(k, f, m, g, name)
-    if (rate := _gauss_rate(f)) is not None:
-        return _tilt(rate, k, m, g, name)
-    if _gauss_rate(g) is not None:
-        return _swapped(k, f, m, g, name)
-    if k >= 1:
-        return _stein(k, f, m, g, name)
-    if m >= 1:
-        return _swapped(k, f, m, g, name)
-    return _price(f, g, name)
+def _pair(a: Piece, b: Piece) -> Derived:
+    """Return E a(u) b(v) for two pieces with the coefficient 1."""
+    if a.is_one:
+        name = _named(a.function, b.function)
+        value = _moment(b, q)
+        step = Step("One variable", "Only $v$ is left.", equate(name, value))
+        return Derived(value, (step,))
+    if isinstance(a.base, delta):
+        return _condition(a, b)
+    if b.is_one or isinstance(b.base, delta):
+        return _swapped(a, b)
+    if a.rate != 0 or b.rate != 0:
+        return _tilt(a, b)
+    if a.power > 0:
+        return _stein(a, b)
+    if b.power > 0:
+        return _swapped(a, b)
+    if a.tilt != 0 or b.tilt != 0:
+        return _shift(a, b)
+    return _price(a, b)
 
 
-def _swapped(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
-    """Exchange the roles of u and v: E u^k f(u) v^m g(v) from E u^m g(u) v^k f(v)."""
-    other = _pair(m, g, k, f)
-    names = {u: v, v: u, p: q, q: p, _named(x**m * g, x**k * f): name}
+def _swapped(a: Piece, b: Piece) -> Derived:
+    """Exchange the roles of u and v: E a(u) b(v) from E b(u) a(v)."""
+    other = _pair(b, a)
+    named = _named(b.function, a.function)
+    names = {u: v, v: u, p: q, q: p, named: _named(a.function, b.function)}
     value: Any = other.value.xreplace(names)
     return Derived(value, tuple(_exchanged(step, names) for step in other.steps))
 
@@ -238,13 +229,14 @@ def _exchanged(step: Step, names: dict[Any, Any]) -> Step:
     return Step(step.name, reason, step.result.xreplace(names))
 
 
-def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
-    lower, whole_g = x ** (k - 1) * f, x**m * g
-    pairs = ((p, derivative(lower), whole_g), (c, lower, derivative(whole_g)))
+def _stein(a: Piece, b: Piece) -> Derived:
+    lower, whole = a.function / x, b.function
+    pairs = ((p, derivative(lower), whole), (c, lower, derivative(whole)))
     pairs = [pair for pair in pairs if 0 not in pair]
-    parts = [product_moment(a, b) for _, a, b in pairs]
-    rule = sp.Add(*(factor * _named(a, b) for factor, a, b in pairs))
-    value = sp.simplify(
+    parts = [_sum(f, g) for _, f, g in pairs]
+    name = _named(a.function, whole)
+    rule = sp.Add(*(factor * _named(f, g) for factor, f, g in pairs))
+    value = tidy(
         sp.Add(*(pair[0] * part.value for pair, part in zip(pairs, parts, strict=True)))
     )
     step = Step("Stein", "Take one power of $u$ away.", equate(name, rule))
@@ -253,36 +245,75 @@ def _stein(k: int, f: sp.Expr, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
     return Derived(value, (step, *steps, done))
 
 
-def _condition(g: sp.Expr, name: sp.Expr) -> Derived:
-    """E delta(u) g(v): v given u = 0 is N(0, q - c^2/p)."""
-    spread = (p * q - c**2) / p
-    dummy = sp.Symbol("s", positive=True)
-    value = (moment(g, dummy).subs(dummy, spread) / sp.sqrt(2 * sp.pi * p)).simplify()
+def _condition(a: Piece, b: Piece) -> Derived:
+    """E delta(u - t) g(v): v given u = t is N(c t / p, q - c^2 / p)."""
+    name = _named(a.function, b.function)
+    at, spread = -a.line[1], sp.Symbol("s", positive=True)
+    given = moment(b.function.subs(x, x + c * at / p), spread)
+    value = _moment(a, p) * put({spread: (p * q - c**2) / p}, given)
+    value = tidy(value)
     reason = (
-        "The density of $u$ at 0 times the mean given $u = 0$, where $v$ has the variance "
-        "$q - c^2 / p$."
+        f"The density of $u$ at ${at}$ times the mean given $u = {at}$, where $v$ has the "
+        f"variance $q - c^2 / p${'' if at == 0 else f' and the mean ${c * at / p}$'}."
     )
     return Derived(value, (Step("Bonnet", reason, equate(name, value)),))
 
 
-def _tilt(rate: sp.Expr, k: int, m: int, g: sp.Expr, name: sp.Expr) -> Derived:
-    """E u^k exp(-rate u^2) v^m g(v): the exponential changes the covariance of (u, v)."""
-    mass = 1 + 2 * rate * p
-    tilted = {p: p / mass, c: c / mass, q: q - 2 * rate * c**2 / mass}
-    inner = _pair(k, sp.Integer(1), m, g)
-    value: Any = sp.factor(put(tilted, inner.value)) / sp.sqrt(mass)
-    value = sp.powdenest(sp.simplify(value), force=False)
+def _tilt(a: Piece, b: Piece) -> Derived:
+    """E exp(-s u^2 - t v^2) h(u, v): the exponential changes the covariance of (u, v)."""
+    s, t, spread = a.rate, b.rate, p * q - c**2
+    mass = sp.expand((1 + 2 * s * p) * (1 + 2 * t * q) - 4 * s * t * c**2)
+    tilted = {
+        p: (p + 2 * t * spread) / mass,
+        c: c / mass,
+        q: (q + 2 * s * spread) / mass,
+    }
+    inner = _pair(replace(a, rate=sp.S.Zero), replace(b, rate=sp.S.Zero))
+    # p' = P / M and so on with P, Q, M > 0, so that their roots split.
+    parts = tidy(put({p: P / M, c: c / M, q: Q / M}, inner.value) / sp.sqrt(M))
+    value = _neat(put({P: tilted[p] * mass, Q: tilted[q] * mass, M: mass}, parts))
+    name = _named(a.function, b.function)
     reason = (
-        "The exponential of $-b u^2$ changes the covariance: divide $p$ and $c$ by "
-        "$1 + 2 b p$, take $2 b c^2 / (1 + 2 b p)$ from $q$, and divide the mean by the "
-        "root of $1 + 2 b p$."
+        f"The exponential of $-({s}) u^2 - ({t}) v^2$ changes the covariance: the mean is "
+        f"that of the rest at $p' = {tilted[p]}$, $c' = {tilted[c]}$, "
+        f"$q' = {tilted[q]}$, divided by the root of ${mass}$."
     )
     return Derived(value, (*inner.steps, Step("Tilt", reason, equate(name, value))))
 
 
-def _price(f: sp.Expr, g: sp.Expr, name: sp.Expr) -> Derived:
-    slope = product_moment(derivative(f), derivative(g))
-    start = moment(f, p) * moment(g, q)
+def _shift(a: Piece, b: Piece) -> Derived:
+    """E exp(g u + h v) f(u) k(v): the exponential moves the means of (u, v)."""
+    g, h = a.tilt, b.tilt
+    factor = sp.exp(sp.expand((g**2 * p + 2 * g * h * c + h**2 * q) / 2))
+    if a.base == 1:
+        rest = _base_mean(b, q, g * c + h * q)
+    elif b.base == 1:
+        rest = _base_mean(a, p, g * p + h * c)
+    else:
+        raise NoClosedFormError(
+            f"no rule reduces E f(u) g(v) for f = {a.function} and g = {b.function}, a "
+            f"step or erf moved off the origin in two variables; evaluate it by "
+            f"quadrature (asymptest.numerics does so by itself)"
+        )
+    value = factor * rest
+    reason = (
+        "The exponential of $a u + b v$ moves the means to $a p + b c$ and $a c + b q$, "
+        "and contributes the exponential of $(a^2 p + 2 a b c + b^2 q) / 2$."
+    )
+    name = _named(a.function, b.function)
+    return Derived(value, (Step("Shift", reason, equate(name, value)),))
+
+
+def _price(a: Piece, b: Piece) -> Derived:
+    if a.line[1] != 0 or b.line[1] != 0:
+        raise NoClosedFormError(
+            f"no rule reduces E f(u) g(v) for f = {a.base} and g = {b.base}, a step or "
+            f"erf off the origin in two variables; evaluate it by quadrature "
+            f"(asymptest.numerics does so by itself)"
+        )
+    name = _named(a.function, b.function)
+    slope = _sum(derivative(a.function), derivative(b.function))
+    start = _moment(a, p) * _moment(b, q)
     value = start + integrate_from_zero(slope.value)
     rule = equate(sp.Derivative(name, c), slope.value)
     return Derived(

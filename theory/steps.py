@@ -70,6 +70,14 @@ class Step:
         return f"<p><b>{name}.</b> {reason}</p>\n{mathml(self.result)}"
 
 
+@dataclass(frozen=True)
+class Derived:
+    """A value and the steps that led to it."""
+
+    value: sp.Expr
+    steps: tuple[Step, ...]
+
+
 def equate(left: Any, right: Any) -> sp.Eq:
     """Return left = right as it stands: `sp.Eq` would turn a plain truth into `true`."""
     return sp.Eq(left, right, evaluate=False)  # pyright: ignore[reportReturnType]

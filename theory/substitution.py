@@ -1,6 +1,6 @@
-"""Put values into expressions; the one place that meets SymPy's partial type hints."""
+"""Values into expressions, and sums out of products; where SymPy's type hints are partial."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy as sp
@@ -11,6 +11,29 @@ from asymptest.theory.errors import ArgumentError
 def put(values: Mapping[Any, Any], expr: Any) -> Any:
     """Return `expr`, or a number, with symbols replaced by their values, all at once."""
     return sp.sympify(expr).subs(dict(values), simultaneous=True)
+
+
+def summands(expr: Any, opens: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+    """Return the terms of a sum, with sums inside products multiplied out, never denominators.
+
+    Args:
+        expr: a sum, or a single term.
+        opens: whether a sum that is a factor is multiplied out.
+
+    >>> x, y, z = sp.symbols("x y z")
+    >>> summands(x * (y + z) / (1 + z))
+    [x*y/(z + 1), x*z/(z + 1)]
+    """
+    found = []
+    for term in sp.Add.make_args(expr):
+        wide = [f for f in sp.Mul.make_args(term) if f.is_Add and opens(f)]
+        if not wide or not term.is_Mul:
+            found.append(term)
+            continue
+        rest = sp.Mul(*(f for f in term.args if f is not wide[0]))
+        for part in wide[0].args:
+            found += summands(part * rest, opens)
+    return found
 
 
 def expression(value: Any, name: str) -> Any:

@@ -39,6 +39,11 @@ DERIVED = [
     Activation("gauss + step", sp.exp(-(t**2)) + sp.Heaviside(t)),
     Activation("x gauss", t * sp.exp(-(t**2) / 2)),
     Activation("constant", sp.Integer(3)),
+    act.sin,
+    act.exp,
+    Activation("gabor", sp.cos(2 * t + 1) * sp.exp(-(t**2) / 3)),
+    Activation("bump", t * sp.exp(-(t**2)) * sp.Heaviside(t)),
+    Activation("mixed", t * sp.Heaviside(t) + sp.sin(t) + sp.erf(t)),
 ]
 
 _nodes, _weights = special.roots_legendre(60)
@@ -56,14 +61,14 @@ def as_function(expr: sp.Expr, variable: sp.Symbol) -> Any:
     return lambda z: body(z) + 0 * z
 
 
-def line_mean(expr: sp.Expr, variable: sp.Symbol, variance: float) -> float:
-    return float(MASS @ as_function(expr, variable)(np.sqrt(variance) * LINE))
+def line_mean(expr: sp.Expr, variable: sp.Symbol, variance: float) -> complex:
+    return complex(MASS @ as_function(expr, variable)(np.sqrt(variance) * LINE))
 
 
-def expectation(product: sp.Expr, at: dict) -> float:
+def expectation(product: sp.Expr, at: dict) -> complex:
     """E of a sum of f(u) g(v), by conditioning on u; a delta conditions at 0."""
     a, b, cov = (float(at[s]) for s in (p, q, c))
-    total = 0.0
+    total = 0j
     for term in sp.Add.make_args(sp.expand(product)):
         constant, rest = term.as_independent(u, v, as_Add=False)
         f: Any = sp.Mul(*(x for x in sp.Mul.make_args(rest) if x.has(u)))
@@ -73,20 +78,20 @@ def expectation(product: sp.Expr, at: dict) -> float:
         g = g.subs(sp.DiracDelta(v), 1)
         det = a * b - cov**2
         if len(at_zero) == 2:
-            value = float(f.subs(u, 0) * g.subs(v, 0)) / (2 * np.pi * np.sqrt(det))
+            value = complex(f.subs(u, 0) * g.subs(v, 0)) / (2 * np.pi * np.sqrt(det))
         elif at_zero == [u]:
             density = 1 / np.sqrt(2 * np.pi * a)
-            value = float(f.subs(u, 0)) * density * line_mean(g, v, det / a)
+            value = complex(f.subs(u, 0)) * density * line_mean(g, v, det / a)
         elif at_zero == [v]:
             density = 1 / np.sqrt(2 * np.pi * b)
-            value = float(g.subs(v, 0)) * density * line_mean(f, u, det / b)
+            value = complex(g.subs(v, 0)) * density * line_mean(f, u, det / b)
         else:
             value = plane_mean(f, g, a, b, cov)
-        total += float(constant) * value
+        total += complex(constant) * value
     return total
 
 
-def plane_mean(f: sp.Expr, g: sp.Expr, a: float, b: float, cov: float) -> float:
+def plane_mean(f: sp.Expr, g: sp.Expr, a: float, b: float, cov: float) -> complex:
     """E f(u) g(v) in polar coordinates, split at the rays where u or v is 0."""
     F, G = as_function(f, u), as_function(g, v)
     along, across = cov / np.sqrt(a), np.sqrt(b - cov**2 / a)
@@ -94,16 +99,16 @@ def plane_mean(f: sp.Expr, g: sp.Expr, a: float, b: float, cov: float) -> float:
     rays = np.unique([0, np.pi / 2, 3 * np.pi / 2, 2 * np.pi, ray, ray + np.pi])
     weight = np.tile([2.0, 3.0], (len(_weights), 1)).T.ravel() * np.tile(_weights, 2)
     weight = weight * _half * np.exp(-(_half**2) / 2)
-    result = 0.0
+    result = 0j
     for low, high in pairwise(rays):
         angle = (low + high) / 2 + (high - low) / 2 * _nodes[:, None]
         x, y = np.cos(angle) * _half, np.sin(angle) * _half
         values = F(np.sqrt(a) * x) * G(along * x + across * y)
-        result += (high - low) / 2 * float(_weights @ (values @ weight))
+        result += (high - low) / 2 * complex(_weights @ (values @ weight))
     return result / (2 * np.pi)
 
 
-def number(expr: Any, at: dict) -> float:
+def number(expr: Any, at: dict) -> complex:
     """Evaluate an expression with named expectations and derivatives in c."""
     if isinstance(expr, sp.Derivative):
         h = 1e-4
@@ -111,8 +116,8 @@ def number(expr: Any, at: dict) -> float:
         return (up - down) / (2 * h)
     if isinstance(expr, sp.Subs):
         return number(expr.expr, at | dict(zip(*expr.args[1:], strict=True)))
-    named = {e: sp.Float(expectation(e.args[0], at)) for e in expr.atoms(E)}
-    return float(sp.re(sp.N(expr.xreplace(named).subs(at))))
+    named = {e: sp.sympify(expectation(e.args[0], at)) for e in expr.atoms(E)}
+    return complex(sp.N(expr.xreplace(named).subs(at)))
 
 
 def check(derived: Derived) -> None:

@@ -1,0 +1,170 @@
+"""Functions of one variable as sums of pieces that the Gaussian calculus has rules for.
+
+A piece is
+
+    coefficient * x^k * exp(a x^2 + g x) * base(x),
+
+a < 0 or a = 0, g real or imaginary (sines and cosines are sums of two such exponentials),
+and the base one of 1, H(x - t), delta(x - t), erf(a x + b).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from asymptest.theory.activations import with_steps, x
+from asymptest.theory.errors import NoClosedFormError
+
+H, delta = sp.Heaviside, sp.DiracDelta
+WAVES = (sp.sin, sp.cos, sp.sinh, sp.cosh)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """coefficient * x^power * exp(-rate x^2 + tilt x) * base(x).
+
+    Args:
+        coefficient: a number, or an expression without x.
+        power: a whole number >= 0.
+        rate: of the Gaussian factor, >= 0.
+        tilt: of the exponential factor, real or imaginary.
+        base: 1, H(x - t), delta(x - t) or erf(a x + b).
+    """
+
+    coefficient: sp.Expr
+    power: int
+    rate: sp.Expr
+    tilt: sp.Expr
+    base: sp.Expr
+
+    @property
+    def unit(self) -> "Piece":
+        """The piece with the coefficient 1."""
+        return Piece(sp.Integer(1), self.power, self.rate, self.tilt, self.base)
+
+    @property
+    def function(self) -> sp.Expr:
+        """The piece as an expression in x, without its coefficient."""
+        exponent = -self.rate * x**2 + self.tilt * x
+        return x**self.power * sp.exp(exponent) * self.base
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a constant."""
+        return self.power == 0 and self.rate == self.tilt == 0 and self.base == 1
+
+    @property
+    def line(self) -> tuple[sp.Expr, sp.Expr]:
+        """Slope and offset of the argument of the base: a and b in erf(a x + b)."""
+        return _line(self.base.args[0])
+
+
+def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
+    """Split a function of x into pieces; sums over equal functions are collected.
+
+    Raises:
+        NoClosedFormError: if some part is of another form.
+    """
+    found: dict[Piece, sp.Expr] = {}
+    for term in sp.Add.make_args(_flat(expr)):
+        if term != 0:
+            piece = _piece(term, expr)
+            found[piece.unit] = found.get(piece.unit, 0) + piece.coefficient
+    return tuple(
+        Piece(a, unit.power, unit.rate, unit.tilt, unit.base)
+        for unit, a in found.items()
+        if a != 0
+    )
+
+
+def derivative(expr: sp.Expr) -> sp.Expr:
+    """Return the distributional derivative in x."""
+    return sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
+
+
+def _flat(expr: sp.Expr) -> sp.Expr:
+    """Return a sum of products, with steps that increase and exponentials for waves."""
+    steps = sp.expand(with_steps(expr))
+    # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
+    steps = sp.expand(steps.replace(lambda e: isinstance(e, H), _increasing))
+    steps = steps.replace(
+        lambda e: isinstance(e, sp.Pow) and isinstance(e.base, H), lambda e: e.base
+    )
+    waves = steps.replace(
+        lambda e: isinstance(e, WAVES) and e.has(x), lambda e: e.rewrite(sp.exp)
+    )
+    return sp.expand(waves)
+
+
+def _increasing(e: Any) -> Any:
+    if (line := _line(e.args[0])) is None or not line[0].is_number:
+        return e
+    slope, offset = line
+    where = x + offset / slope
+    return H(where) if slope.is_positive else 1 - H(where)
+
+
+def _line(argument: Any) -> Any:
+    """Return slope and offset of a x + b, or None for another function of x."""
+    slope = sp.diff(argument, x)
+    # The derivative of a x + b may be constant without looking so, as for 2 (x + 1) / 2.
+    slope = sp.simplify(slope) if slope.has(x) else slope
+    if slope.has(x) or slope == 0:
+        return None
+    return slope, sp.expand(argument - slope * x)
+
+
+def _piece(term: sp.Expr, whole: sp.Expr) -> Piece:
+    coefficient, rest = term.as_independent(x, as_Add=False)
+    power, exponent, base = 0, sp.Integer(0), sp.Integer(1)
+    for factor in sp.Mul.make_args(rest):
+        radix, n = factor.as_base_exp()
+        if radix == x and n.is_Integer and n >= 0:
+            power += int(n)
+        elif radix == sp.E:
+            exponent += n
+        else:
+            base = _together(base, factor)
+    quadratic = _quadratic(exponent)
+    if quadratic is None or not _is_known(base):
+        unknown = sp.exp(exponent) if quadratic is None else base
+        raise NoClosedFormError(
+            f"no rule reduces E f(u) g(v) for the part {unknown} of {whole}; evaluate it "
+            f"by quadrature (asymptest.numerics does so by itself)"
+        )
+    rate, tilt, constant = quadratic
+    coefficient *= sp.exp(constant)
+    if isinstance(base, delta):  # f(x) delta(x - t) = f(t) delta(x - t)
+        at = -_line(base.args[0])[1]
+        coefficient *= at**power * sp.exp(-rate * at**2 + tilt * at)
+        power, rate, tilt = 0, sp.Integer(0), sp.Integer(0)
+    return Piece(coefficient, power, rate, tilt, base)
+
+
+def _together(base: sp.Expr, factor: sp.Expr) -> sp.Expr:
+    """Return the product of two bases: a product of steps is the later one."""
+    if isinstance(base, H) and isinstance(factor, H):
+        first, second = (-_line(e.args[0])[1] for e in (base, factor))
+        return base if first >= second else factor
+    return base * factor
+
+
+def _quadratic(exponent: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
+    """Return b, g, k of -b x^2 + g x + k with b >= 0, or None for another exponent."""
+    if not exponent.is_polynomial(x):
+        return None
+    coefficients = sp.Poly(exponent, x).all_coeffs()[::-1]
+    if len(coefficients) > 3:
+        return None
+    k, g, a = (*coefficients, sp.Integer(0), sp.Integer(0), sp.Integer(0))[:3]
+    return (-a, g, k) if a.is_nonpositive else None
+
+
+def _is_known(base: sp.Expr) -> bool:
+    if base == 1:
+        return True
+    if not isinstance(base, (H, delta, sp.erf)):
+        return False
+    line = _line(base.args[0])
+    return line is not None and bool(line[0].is_real) and bool(line[1].is_real)
