@@ -14,14 +14,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy as sp
 from jaxtyping import Float
 
 from asymptest.numerics.compile import activation_function, closed_form
 from asymptest.numerics.gram import correlation_blocks
 from asymptest.numerics.panels import RULES
 from asymptest.numerics.quadrature import dual_quadrature
-from asymptest.theory.activations import Activation
-from asymptest.theory.errors import AccuracyError, ArgumentError, NoClosedFormError
+from asymptest.theory.activations import Activation, with_steps, x
+from asymptest.theory.errors import (
+    AccuracyError,
+    ArgumentError,
+    NoClosedFormError,
+    UnsupportedError,
+)
 from asymptest.theory.gaussian_calculus import product_moment
 from asymptest.theory.pieces import derivative
 
@@ -68,8 +74,8 @@ def dual(
     >>> dual(relu, 1.0, [1.0, 4.0], 1.0)
     array([0.5, 1. ])
     """
-    variances = (_checked("p", p, 0, np.inf), _checked("q", q, 0, np.inf))
-    p, q, rho = np.broadcast_arrays(*variances, _checked("rho", rho, -1, 1))
+    variances = (checked("p", p, 0, np.inf), checked("q", q, 0, np.inf))
+    p, q, rho = np.broadcast_arrays(*variances, checked("rho", rho, -1, 1))
     return np.asarray(_call(entry(phi), np.sqrt(p), np.sqrt(q), rho))
 
 
@@ -86,7 +92,7 @@ def c_map(
     Raises:
         ArgumentError, AccuracyError: as `dual`.
     """
-    K = _checked("K", K, np.finfo(float).tiny, np.inf)
+    K = checked("K", K, np.finfo(float).tiny, np.inf)
     return dual(phi, K, K, rho) / dual(phi, K, K, 1.0)
 
 
@@ -107,8 +113,8 @@ def c_map_gap(
     >>> c_map_gap(identity, 1e-30), c_map_gap(relu, 1e-30)
     (array(1.e-30), array(1.e-30))
     """
-    K = _checked("K", K, np.finfo(float).tiny, np.inf)
-    gap, K = np.broadcast_arrays(_checked("gap", gap, 0, 2), K)
+    K = checked("K", K, np.finfo(float).tiny, np.inf)
+    gap, K = np.broadcast_arrays(checked("gap", gap, 0, 2), K)
     size = np.sqrt(K).ravel()
     if phi.is_even:
         gap = np.minimum(gap, 2 - gap)
@@ -170,8 +176,20 @@ def entry(phi: Activation, order: int = 0) -> Entry:
     try:
         return closed_form(product_moment(f, f).value)
     except NoClosedFormError:
-        slope = Activation(f"{phi.name}'" if order else phi.name, f)
-        return partial(_quadrature, slope)
+        return partial(_quadrature, _slope(phi) if order else phi)
+
+
+def _slope(phi: Activation) -> Activation:
+    """Return phi' away from its kinks, not expanded: exp(x) H(-x) must not become a difference."""
+    if derivative(phi.expr).has(sp.DiracDelta):
+        raise UnsupportedError(
+            f"{phi.name} jumps, and E phi'(u) phi'(v) has no closed form for it; "
+            f"quadrature does not reach a derivative that is infinite"
+        )
+    slope = sp.diff(with_steps(phi.expr), x)
+    return Activation(
+        f"{phi.name}'", slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    )
 
 
 def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, w: Array) -> Array:
@@ -193,7 +211,8 @@ def _call(function: Entry, a: Array, b: Array, rho: Array) -> Array:
     return np.broadcast_to(np.asarray(value, np.float64), rho.shape)
 
 
-def _checked(name: str, value: npt.ArrayLike, low: float, high: float) -> Array:
+def checked(name: str, value: npt.ArrayLike, low: float, high: float) -> Array:
+    """Return a float64 array, or raise ArgumentError naming an entry outside [low, high]."""
     array = np.asarray(value, dtype=np.float64)
     good = (array >= low) & (array <= high) & np.isfinite(array)
     if not good.all():

@@ -107,8 +107,8 @@ def criticality(phi: Activation) -> Criticality:
         return Criticality(Universality.ZERO, zero, at_zero[0], zero, *at_zero[1:])
     coefficients = at_zero[1:] if at_zero else (None, None)
     for root in _zeros(phi):
-        C_W = sp.simplify(1 / slope_moment(phi).subs(K, root))
-        C_b = sp.simplify(root - C_W * q_map(phi).subs(K, root))
+        C_W = 1 / slope_moment(phi).subs(K, root)
+        C_b = root - C_W * q_map(phi).subs(K, root)
         if not C_b.is_negative:
             return Criticality(Universality.HALF_STABLE, C_b, C_W, root, *coefficients)
     return Criticality(Universality.NONE, a_1=coefficients[0], b_1=coefficients[1])

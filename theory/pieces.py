@@ -79,8 +79,20 @@ def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
 
 
 def derivative(expr: sp.Expr) -> sp.Expr:
-    """Return the distributional derivative in x."""
-    return sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
+    """Return the distributional derivative in x, with f(x) delta(x - t) as f(t) delta(x - t)."""
+    slope = sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
+    if not slope.has(delta):
+        return slope
+    return sp.Add(*map(_at_its_point, sp.Add.make_args(slope)))
+
+
+def _at_its_point(term: Any) -> Any:
+    for factor in term.atoms(delta):
+        line = _line(factor.args[0])
+        if line is not None and len(factor.args) == 1:
+            rest = sp.simplify((term / factor).subs(x, -line[1] / line[0]))
+            return rest * factor
+    return term
 
 
 def _flat(expr: sp.Expr) -> sp.Expr:
