@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PROFILES,
         Bound,
         Claim,
+        Enclosure,
         Exact,
         Expects,
         Finding,
@@ -52,6 +53,7 @@ __all__ = [
     "PROFILES",
     "Bound",
     "Claim",
+    "Enclosure",
     "Exact",
     "Expects",
     "Finding",
@@ -87,8 +89,8 @@ __all__ = [
 _HOMES = {
     "catalogue": "all_claims",
     "check": "check",
-    "claim": "PROFILES Bound Claim Exact Expects Finding FiniteLaw Identity Limit "
-    "Profile Rate Source Status Verdict",
+    "claim": "PROFILES Bound Claim Enclosure Exact Expects Finding FiniteLaw Identity "
+    "Limit Profile Rate Source Status Verdict",
     "finite": "FiniteNetwork finite kernel_of",
     "inputs": "exact_input",
     "results": "read_report",

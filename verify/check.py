@@ -11,6 +11,8 @@ from asymptest.verify.claim import (
     PROFILES,
     Bound,
     Claim,
+    Deterministic,
+    Enclosure,
     Evidence,
     Exact,
     Expects,
@@ -25,6 +27,7 @@ from asymptest.verify.claim import (
 )
 from asymptest.verify.deterministic import (
     decide_bound,
+    decide_enclosure,
     decide_exact,
     decide_identity,
     decide_rate,
@@ -33,7 +36,7 @@ from asymptest.verify.instances import derive
 from asymptest.verify.stochastic import decide_limits, single_thread
 
 ALPHA = 1e-6  # false-alarm probability of a whole run
-PACKAGES = ("sympy", "numpy", "scipy", "torch", "hypothesis")
+PACKAGES = ("sympy", "numpy", "scipy", "torch", "hypothesis", "python-flint")
 
 
 def check(
@@ -121,7 +124,7 @@ def _findings(
 
 def _decide(
     claim: Claim,
-    part: Identity | Exact | Bound | Rate,
+    part: Deterministic,
     profile: Profile,
     seed: int,
     shrink: bool,
@@ -130,6 +133,8 @@ def _decide(
     match part:
         case Identity():
             return decide_identity(part, stream)
+        case Enclosure():
+            return decide_enclosure(part, claim.instances, profile, stream, shrink)
         case Exact():
             return decide_exact(part, claim.instances, profile, stream, shrink)
         case Bound():
@@ -140,7 +145,7 @@ def _decide(
 
 def _guarded(
     claim: Claim,
-    part: Identity | Exact | Bound | Rate,
+    part: Deterministic,
     profile: Profile,
     seed: int,
     shrink: bool,

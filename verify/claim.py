@@ -64,6 +64,25 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Enclosure:
+    """left = right on every instance, in balls that hold all rounding.
+
+    Args:
+        left: (instance) -> a `flint.arb` or a sequence of them.
+        right: (instance) -> as many.
+        scale: (instance) -> the natural size of each entry, or one for all of them.
+        resolution: what balls that meet may leave between left and right, / scale.
+        share: instances in units of the profile's; less than 1 where a ball takes long.
+    """
+
+    left: Callable[[Instance], Any]
+    right: Callable[[Instance], Any]
+    scale: Callable[[Instance], Any]
+    resolution: float = 1e-9
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
 class Exact:
     """|left - right| <= bound on every instance; Hypothesis looks for one that fails.
 
@@ -162,7 +181,8 @@ class Rate:
     remainder: Callable[[Instance, int], float]
 
 
-Evidence = Identity | Exact | Bound | Limit | FiniteLaw | Rate
+Deterministic = Identity | Enclosure | Exact | Bound | Rate
+Evidence = Deterministic | Limit | FiniteLaw
 
 
 @dataclass(frozen=True)
@@ -199,7 +219,7 @@ class Finding:
     """What one piece of evidence said.
 
     Args:
-        kind: identity, exact, bound, limit or rate.
+        kind: identity, enclosure, exact, bound, limit or rate.
         verdict: the decision.
         resolution: how closely the truth was confined, in units of each entry's scale;
             for a bound, the worst left / right.
@@ -207,7 +227,7 @@ class Finding:
         comparisons: numbers compared; none is an ERROR.
         replicates: independent finite networks, over all widths.
         widths: the widths, or depths, that were used.
-        distance: largest |measured - predicted| / scale.
+        distance: largest |measured - predicted| / scale; of balls, what is certain of it.
         counterexample: a shrunk instance that fails.
         detail: one line for readers.
         points: for figures: width, measured rms error and predicted rms error.
@@ -256,7 +276,7 @@ class Profile:
 
     Args:
         name: what the command line calls it.
-        examples: instances per exact, bound or rate evidence.
+        examples: instances per enclosure, exact, bound or rate evidence.
         instances: instances per limit evidence.
         resolution: half-width of a limit's band, in units of each entry's scale.
         miss: probability that the budget does not suffice for a true claim.

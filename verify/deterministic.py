@@ -1,11 +1,13 @@
 """Decisions in which chance plays no part, or only picks the instances."""
 
 import math
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import numpy as np
 import sympy as sp
+from flint import arb
 from hypothesis import target
 from hypothesis.strategies import SearchStrategy
 
@@ -13,6 +15,7 @@ from asymptest.theory.errors import ArgumentError
 from asymptest.theory.substitution import put
 from asymptest.verify.claim import (
     Bound,
+    Enclosure,
     Exact,
     Finding,
     Identity,
@@ -66,6 +69,86 @@ def _needs(instances: SearchStrategy[Any] | None) -> SearchStrategy[Any]:
     if instances is None:
         raise ArgumentError("the claim has evidence over instances but no strategy")
     return instances
+
+
+def decide_enclosure(
+    evidence: Enclosure,
+    instances: SearchStrategy[Any] | None,
+    profile: Profile,
+    seed: int,
+    shrink: bool,
+) -> Finding:
+    """CERTIFIED if both sides are within the resolution of each other on every instance.
+
+    REFUTED with the smallest instance at which they certainly differ. INCONCLUSIVE, with the
+    instance of which least is certain, where balls that meet are wider or not finite.
+    """
+    comparisons, far, worst, widest = 0, 0.0, 0.0, None
+
+    def fails(instance: Any) -> bool:
+        nonlocal comparisons, far, worst, widest
+        gaps = _gaps(evidence, instance)
+        comparisons += len(gaps)
+        finite = [gap for gap in gaps if gap.is_finite()]
+        far = max([far, *(float(gap.abs_lower()) for gap in finite)])
+        most = max((float(gap.abs_upper()) for gap in finite), default=0.0)
+        most = most if len(finite) == len(gaps) else math.inf
+        if most > worst:
+            worst, widest = most, instance
+        return any(not gap.contains(0) for gap in finite)
+
+    examples = math.ceil(evidence.share * profile.examples)
+    found = search(_needs(instances), fails, examples, seed, shrink)
+    if found is not None:
+        return Finding(
+            "enclosure",
+            Status.REFUTED,
+            comparisons=comparisons,
+            distance=far,
+            counterexample=_show(found),
+        )
+    confined = worst <= evidence.resolution
+    lacking = (
+        f"|left - right| / scale <= {worst:.2g} is all that is certain at "
+        f"{_show(widest)}; {evidence.resolution:.2g} is needed"
+    )
+    return Finding(
+        "enclosure",
+        Status.CERTIFIED if confined else Status.INCONCLUSIVE,
+        resolution=worst,
+        comparisons=comparisons,
+        distance=far,
+        detail="" if confined else lacking,
+    )
+
+
+def _gaps(evidence: Enclosure, instance: Any) -> list[arb]:
+    """Return (left - right) / scale, entry by entry."""
+    left = _balls(evidence.left(instance), "left")
+    right = _balls(evidence.right(instance), "right")
+    if len(left) != len(right):
+        raise ArgumentError(
+            f"left and right must have as many entries; got {len(left)} and {len(right)}"
+        )
+    scale = np.asarray(evidence.scale(instance), dtype=np.float64)
+    fits = scale.shape in ((), (len(left),))
+    if not (fits and (scale > 0).all() and np.isfinite(scale).all()):
+        raise ArgumentError(
+            f"scale must be a positive number, or one for each of {len(left)} entries; "
+            f"got {scale}"
+        )
+    sizes = np.broadcast_to(scale, len(left)).tolist()
+    return [(a - b) / size for a, b, size in zip(left, right, sizes, strict=True)]
+
+
+def _balls(value: Any, name: str) -> Sequence[arb]:
+    balls = value if isinstance(value, Sequence) else [value]
+    if not all(isinstance(ball, arb) for ball in balls):
+        raise ArgumentError(
+            f"{name} must be a flint.arb or a sequence of them, since no other number says "
+            f"how far it is rounded; got {value!r}"
+        )
+    return balls
 
 
 def decide_exact(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"hypothesis", "matplotlib", "scipy", "sympy", "torch"}
+HEAVY = {"flint", "hypothesis", "matplotlib", "scipy", "sympy", "torch"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]], ids=["import", "help"])
