@@ -17,11 +17,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 RESET := rm -rf build *.egg-info $(BIN)/installed-*
 EDITABLE := --no-build-isolation --config-settings editable_mode=strict --editable
 
-.PHONY: help check figures bench test clean
+.PHONY: help check figures docs bench test clean
 
 help:
 	@echo "make check    run every claim (quick profile) and draw every figure, into results/"
 	@echo "make figures  draw every figure, into results/"
+	@echo "make docs     write a page for each activation, into docs/"
 	@echo "make bench    time the package"
 	@echo "make test     the checks of a change: ruff, pyright, lint-imports, pytest"
 	@echo "make clean    remove the environment and the caches; results/ stays"
@@ -33,6 +34,10 @@ check: $(RUNS)
 
 figures: $(RUNS)
 	$(BIN)/asymptest figures --out results
+
+docs: $(RUNS)
+	rm -rf docs/activations
+	$(BIN)/asymptest derive all --format markdown --out docs/activations
 
 bench: $(RUNS)
 	$(BIN)/asymptest bench

@@ -15,9 +15,9 @@ from scipy import optimize, special
 from asymptest.numerics.compile import activation_function
 from asymptest.numerics.duals import checked, dual, entry
 from asymptest.numerics.quadrature import mean_quadrature
-from asymptest.theory import criticality as theory
 from asymptest.theory.activations import Activation
-from asymptest.theory.criticality import Criticality, Universality
+from asymptest.theory.criticality import Criticality, Universality, near_zero
+from asymptest.theory.criticality import criticality as symbolic
 from asymptest.theory.errors import ArgumentError, NoClosedFormError
 
 Array = Float[np.ndarray, "..."]
@@ -127,9 +127,9 @@ def criticality(phi: Activation) -> Criticality:
     14.320174
     """
     try:
-        return theory.criticality(phi)
+        return symbolic(phi)
     except NoClosedFormError:
-        at_zero = theory.near_zero(phi)
+        at_zero = near_zero(phi)
     coefficients = at_zero[1:] if at_zero else (None, None)
 
     def mismatch(K: float) -> float:

@@ -26,6 +26,7 @@ from asymptest.theory.errors import (
     AccuracyError,
     ArgumentError,
     NoClosedFormError,
+    ShapeError,
     UnsupportedError,
 )
 from asymptest.theory.gaussian_calculus import product_moment
@@ -50,7 +51,10 @@ def entrywise(function: Entry, K: Float[np.ndarray, "T T"]) -> Float[np.ndarray,
     for start in range(0, len(K), ROWS):
         rows, rest = slice(start, start + ROWS), slice(start, None)
         a, b = size[rows, None], size[None, rest]
-        result[rows, rest] = _call(function, a, b, correlation(rows, rest))
+        block = _call(function, a, b, correlation(rows, rest))
+        square = np.triu(block[:, : len(block)])  # f(a, b) and f(b, a) may round apart
+        result[rows, rest] = block
+        result[rows, rows] = square + np.triu(square, 1).T
         result[rest, rows] = result[rows, rest].T
     return result
 
@@ -68,14 +72,15 @@ def dual(
 
     Raises:
         ArgumentError: if an argument is out of its range.
+        ShapeError: if the shapes do not fit.
         AccuracyError: if there is no closed form and quadrature does not converge.
 
     >>> from asymptest.theory import relu
     >>> dual(relu, 1.0, [1.0, 4.0], 1.0)
     array([0.5, 1. ])
     """
-    variances = (checked("p", p, 0, np.inf), checked("q", q, 0, np.inf))
-    p, q, rho = np.broadcast_arrays(*variances, checked("rho", rho, -1, 1))
+    variances = {"p": checked("p", p, 0, np.inf), "q": checked("q", q, 0, np.inf)}
+    p, q, rho = _broadcast(**variances, rho=checked("rho", rho, -1, 1))
     return np.asarray(_call(entry(phi), np.sqrt(p), np.sqrt(q), rho))
 
 
@@ -90,9 +95,10 @@ def c_map(
         K: variance of u and of v, > 0.
 
     Raises:
-        ArgumentError, AccuracyError: as `dual`.
+        ArgumentError, ShapeError, AccuracyError: as `dual`.
     """
     K = checked("K", K, np.finfo(float).tiny, np.inf)
+    rho, K = _broadcast(rho=checked("rho", rho, -1, 1), K=K)
     return dual(phi, K, K, rho) / dual(phi, K, K, 1.0)
 
 
@@ -107,14 +113,14 @@ def c_map_gap(
         K: variance of u and of v, > 0.
 
     Raises:
-        ArgumentError, AccuracyError: as `dual`.
+        ArgumentError, ShapeError, AccuracyError: as `dual`.
 
     >>> from asymptest.theory import identity, relu
     >>> c_map_gap(identity, 1e-30), c_map_gap(relu, 1e-30)
     (array(1.e-30), array(1.e-30))
     """
     K = checked("K", K, np.finfo(float).tiny, np.inf)
-    gap, K = np.broadcast_arrays(checked("gap", gap, 0, 2), K)
+    gap, K = _broadcast(gap=checked("gap", gap, 0, 2), K=K)
     size = np.sqrt(K).ravel()
     if phi.is_even:
         gap = np.minimum(gap, 2 - gap)
@@ -186,7 +192,7 @@ def _slope(phi: Activation) -> Activation:
             f"{phi.name} jumps, and E phi'(u) phi'(v) has no closed form for it; "
             f"quadrature does not reach a derivative that is infinite"
         )
-    slope = sp.diff(with_steps(phi.expr), x)
+    slope: Any = sp.diff(with_steps(phi.expr), x)
     return Activation(
         f"{phi.name}'", slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
     )
@@ -209,6 +215,16 @@ def _call(function: Entry, a: Array, b: Array, rho: Array) -> Array:
         value = function(a, b, rho, (1 - rho) * (1 + rho))
     # A constant activation compiles to a constant, an integer perhaps.
     return np.broadcast_to(np.asarray(value, np.float64), rho.shape)
+
+
+def _broadcast(**named: Array) -> tuple[Array, ...]:
+    try:
+        return np.broadcast_arrays(*named.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in named.items())
+        raise ShapeError(
+            f"the arguments must be broadcast against each other; got the shapes {shapes}"
+        ) from None
 
 
 def checked(name: str, value: npt.ArrayLike, low: float, high: float) -> Array:

@@ -1,11 +1,20 @@
 """Settings of the test-suite: shapes are checked and examples are reproducible."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # One process a core (pytest-xdist), one thread a process: small matrices lose time on more.
 # Set before NumPy and torch are loaded, which read it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The user's own derivations are neither read nor written. The workers of pytest-xdist
+# share the folder of the process that started them; it is removed when that one ends.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["ASYMPTEST_CACHE"] = tempfile.mkdtemp(prefix="asymptest-")
+    atexit.register(shutil.rmtree, os.environ["ASYMPTEST_CACHE"], ignore_errors=True)
 
 from hypothesis import settings
 from jaxtyping import install_import_hook

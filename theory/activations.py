@@ -149,6 +149,9 @@ exp = Activation("exp", sp.exp(x))
 gaussian = Activation("gaussian", sp.exp(-(x**2)))
 
 
+gabor = Activation("gabor", sp.cos(x) * sp.exp(-(x**2)))
+
+
 def leaky_relu(slope: float | sp.Expr) -> Activation:
     """Return x for x > 0 and `slope` x for x < 0."""
     a = expression(slope, "slope of leaky_relu")
@@ -186,6 +189,15 @@ def polyrelu(*coefficients: float | sp.Expr) -> Activation:
     )
     name = f"polyrelu({', '.join(map(str, coefficients))})"
     return Activation(name, sp.Add(*terms))
+
+
+def rbf(gamma: float | sp.Expr) -> Activation:
+    """Return sqrt(2) sin(sqrt(2 gamma) x + pi/4), a random feature of the RBF kernel.
+
+    Source: Rahimi and Recht (2007).
+    """
+    frequency = sp.sqrt(2 * expression(gamma, "gamma of rbf"))
+    return Activation(f"rbf({gamma})", sp.sqrt(2) * sp.sin(frequency * x + sp.pi / 4))
 
 
 def _degree(degree: int) -> int:

@@ -16,6 +16,7 @@ Source: Roberts, Yaida and Hanin (2022), sections 5.2 to 5.4.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import sympy as sp
 
@@ -117,7 +118,7 @@ def criticality(phi: Activation) -> Criticality:
 def _zeros(phi: Activation) -> list[sp.Expr]:
     """Return the K > 0 where E phi phi'' vanishes."""
     try:
-        difference = sp.factor(sp.together(mismatch(phi)))
+        difference: Any = sp.factor(sp.together(mismatch(phi)))
     except ArgumentError:  # a jump: chi_perp is infinite
         return []
     if difference.is_positive or difference.is_negative:
@@ -127,10 +128,12 @@ def _zeros(phi: Activation) -> list[sp.Expr]:
         if not factor.has(K) or factor.is_positive or factor.is_negative:
             continue
         base = factor.as_base_exp()[0]
-        if not base.is_polynomial(K):
+        try:  # sp.roots would leave out those that are no radicals
+            roots: Any = sp.real_roots(sp.Poly(base, K))
+        except (sp.PolynomialError, NotImplementedError):
             raise NoClosedFormError(
                 f"the zeros of E phi phi'' = {difference} for {phi.name} have no closed "
                 f"form here; asymptest.numerics.criticality looks for them numerically"
-            )
-        found += [r for r in sp.roots(sp.Poly(base, K)) if r.is_positive]
+            ) from None
+        found += [root for root in roots if root.is_positive]
     return sorted(found, key=sp.N)

@@ -42,3 +42,7 @@ class AccuracyError(AsymptestError, ArithmeticError):
 
 class UnsupportedError(AsymptestError, TypeError):
     """An object of a kind that no reading here accepts."""
+
+
+class StorageError(AsymptestError, ValueError):
+    """An expression cannot be stored, or what is stored is not an expression."""

@@ -29,6 +29,7 @@ from asymptest.theory.activations import Activation, x
 from asymptest.theory.errors import NoClosedFormError
 from asymptest.theory.pieces import H, Piece, delta, derivative, pieces
 from asymptest.theory.steps import Derived, E, Step, equate
+from asymptest.theory.store import stored
 from asymptest.theory.substitution import put, summands
 
 p, q = sp.symbols("p q", positive=True)
@@ -51,13 +52,17 @@ def moment(expr: sp.Expr, variance: sp.Expr) -> sp.Expr:
     return real(sp.Add(*parts))
 
 
+@lru_cache(maxsize=4096)  # Stein's rule meets the same lower powers again and again
 def _moment(piece: Piece, s: sp.Expr) -> sp.Expr:
     if piece.rate != 0:  # Tilt
         mass = 1 + 2 * piece.rate * s
         return _moment(replace(piece, rate=sp.S.Zero), s / mass) / sp.sqrt(mass)
     if piece.power > 0:  # Stein with v absent: E u f(u) = s E f'(u)
         lower = pieces(derivative(piece.function / x))
-        return s * sp.Add(*(part.coefficient * _moment(part, s) for part in lower))
+        value = s * sp.Add(*(part.coefficient * _moment(part, s) for part in lower))
+        # Times an exponential a moment is a polynomial, which doubles with each power if it
+        # is not multiplied out.
+        return sp.expand(value, power_exp=False) if piece.tilt != 0 else value
     return sp.exp(piece.tilt**2 * s / 2) * _base_mean(piece, s, piece.tilt * s)
 
 
@@ -148,6 +153,7 @@ def _split(root: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
+@stored
 def product_moment(f: sp.Expr, g: sp.Expr) -> Derived:
     """Return E f(u) g(v) in p, q, c, with its steps; f and g are expressions in x.
 

@@ -80,7 +80,7 @@ def pieces(expr: sp.Expr) -> tuple[Piece, ...]:
 
 def derivative(expr: sp.Expr) -> sp.Expr:
     """Return the distributional derivative in x, with f(x) delta(x - t) as f(t) delta(x - t)."""
-    slope = sp.expand(sp.diff(sp.expand(with_steps(expr)), x))
+    slope = sp.expand(sp.diff(_in_steps(expr), x))
     if not slope.has(delta):
         return slope
     return sp.Add(*map(_at_its_point, sp.Add.make_args(slope)))
@@ -91,22 +91,28 @@ def _at_its_point(term: Any) -> Any:
         line = _line(factor.args[0])
         if line is not None and len(factor.args) == 1:
             rest = sp.simplify((term / factor).subs(x, -line[1] / line[0]))
-            return rest * factor
+            return rest * factor if rest.is_finite else term
     return term
 
 
 def _flat(expr: sp.Expr) -> sp.Expr:
     """Return a sum of products, with steps that increase and exponentials for waves."""
-    steps = sp.expand(with_steps(expr))
-    # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
-    steps = sp.expand(steps.replace(lambda e: isinstance(e, H), _increasing))
-    steps = steps.replace(
-        lambda e: isinstance(e, sp.Pow) and isinstance(e.base, H), lambda e: e.base
-    )
-    waves = steps.replace(
+    waves = _in_steps(expr).replace(
         lambda e: isinstance(e, WAVES) and e.has(x), lambda e: e.rewrite(sp.exp)
     )
     return sp.expand(waves)
+
+
+def _in_steps(expr: sp.Expr) -> sp.Expr:
+    """Return a sum of products, with steps that increase, each to the first power."""
+    steps = sp.expand(with_steps(expr))
+    # H(x)^2 = H(x) and H(-x) = 1 - H(x) hold almost everywhere, and that is enough.
+    steps = sp.expand(steps.replace(lambda e: isinstance(e, H), _increasing))
+    return steps.replace(_is_power_of_step, lambda e: e.base)
+
+
+def _is_power_of_step(e: Any) -> bool:
+    return e.is_Pow and isinstance(e.base, H) and e.exp.is_positive
 
 
 def _increasing(e: Any) -> Any:
@@ -147,9 +153,10 @@ def _piece(term: sp.Expr, whole: sp.Expr) -> Piece:
         )
     rate, tilt, constant = quadratic
     coefficient *= sp.exp(constant)
-    if isinstance(base, delta):  # f(x) delta(x - t) = f(t) delta(x - t)
-        at = -_line(base.args[0])[1]
-        coefficient *= at**power * sp.exp(-rate * at**2 + tilt * at)
+    if isinstance(base, delta):  # f(x) delta(a (x - t)) = f(t) delta(x - t) / |a|
+        slope, offset = _line(base.args[0])
+        at, base = -offset / slope, delta(x + offset / slope)
+        coefficient *= at**power * sp.exp(-rate * at**2 + tilt * at) / abs(slope)
         power, rate, tilt = 0, sp.Integer(0), sp.Integer(0)
     return Piece(coefficient, power, rate, tilt, base)
 
@@ -157,8 +164,9 @@ def _piece(term: sp.Expr, whole: sp.Expr) -> Piece:
 def _together(base: sp.Expr, factor: sp.Expr) -> sp.Expr:
     """Return the product of two bases: a product of steps is the later one."""
     if isinstance(base, H) and isinstance(factor, H):
-        first, second = (-_line(e.args[0])[1] for e in (base, factor))
-        return base if first >= second else factor
+        lines = [_line(e.args[0]) for e in (base, factor)]
+        if None not in lines:
+            return base if -lines[0][1] >= -lines[1][1] else factor
     return base * factor
 
 

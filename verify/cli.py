@@ -46,6 +46,7 @@ class FormatName(StrEnum):
     TEXT = "text"
     LATEX = "latex"
     MATHML = "mathml"
+    MARKDOWN = "markdown"
 
 
 def at_least(least: int) -> "Callable[[int | None], int | None]":
@@ -254,18 +255,29 @@ def _show(verdicts: "Sequence[Verdict]") -> None:
 def derive(
     name: Annotated[
         str,
-        typer.Argument(help="An activation, as leaky_relu(0.2), or module:network."),
+        typer.Argument(
+            help="An activation, as leaky_relu(0.2), or module:network; or `all`, "
+            "every activation with a closed form."
+        ),
     ],
     form: Annotated[FormatName, typer.Option("--format", help="What to print.")] = (
         FormatName.TEXT
     ),
+    out: Annotated[
+        Path | None, typer.Option(help="Write pages into a folder instead.")
+    ] = None,
 ) -> None:
-    """Derive an activation's dual or a network's recursion."""
+    """Derive an activation's dual and what follows, or a network's recursion."""
     from asymptest.verify.derivation import derive as derivation
-    from asymptest.verify.derivation import render
+    from asymptest.verify.derivation import documented
+    from asymptest.verify.pages import render, write
     from asymptest.verify.show import console
 
-    print(render(derivation(name), form.value, console().width))
+    for target in documented() if name == "all" else (name,):
+        if out is None:
+            print(render(derivation(target), form.value, console().width))
+        else:
+            print(write(derivation(target), form.value, out))
 
 
 @app.command()

@@ -1,25 +1,23 @@
-"""Derivations on paper: a network's recursion, or the dual of an activation, step by step."""
+"""Derivations by name: a network's recursion, or all about an activation, step by step."""
 
-import html
 import re
-import textwrap
 from dataclasses import dataclass
-from typing import Literal
 
 import sympy as sp
 
 from asymptest import theory
 from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError
-from asymptest.theory.gaussian_calculus import dual
+from asymptest.theory.gaussian_calculus import dual, has_closed_form
 from asymptest.theory.network import Composable, Network
+from asymptest.theory.portrait import portrait
 from asymptest.theory.recursion import recursion
-from asymptest.theory.steps import Step, latex_text, mathml, statement_text
+from asymptest.theory.steps import Step, statement_text
 from asymptest.verify.select import load_object
 
-Format = Literal["text", "latex", "mathml"]
-
-FACTORIES = ("hermite", "leaky_relu", "monomial", "polynomial", "polyrelu")
+FACTORIES = ("hermite", "leaky_relu", "monomial", "polynomial", "polyrelu", "rbf")
+# Those with parameters are documented at one value of them.
+PAGES = ("leaky_relu(0.2)", "monomial(3)", "hermite(3)", "polyrelu(1, 1)", "rbf(1/2)")
 WITH_DEGREE = ("hermite", "monomial")
 CALL = re.compile(r"(\w+)(?:\(([^()]*)\))?")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?(/\d+)?", re.IGNORECASE)
@@ -27,34 +25,44 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?(/\d+)?", re.IGNOR
 
 @dataclass(frozen=True)
 class Derivation:
-    """A title, the steps, and the equations they end in.
+    """A title, the steps, and what follows from them.
 
     Args:
         title: the network or activation.
         steps: how it was derived.
-        results: what was derived.
+        results: heading and equation; or a sentence, where there is none.
         summary: the results as text.
     """
 
     title: str
     steps: tuple[Step, ...]
-    results: tuple[sp.Basic, ...]
+    results: tuple[tuple[str, sp.Basic | str], ...]
     summary: str
 
 
 def derive(target: str) -> Derivation:
-    """Return the derivation of an activation's dual, or of a network's recursion.
+    """Return the derivation of an activation's dual and what follows, or of a recursion.
 
     Args:
-        target: "relu", "leaky_relu(0.2)", ..., or "module:attribute" for a network.
+        target: "relu", "leaky_relu(0.2)", ..., or "module:attribute" for a network or an
+            activation of one's own.
 
     Raises:
         ArgumentError: if the target is neither.
         NoClosedFormError: if an activation has no closed form.
     """
-    if ":" in target:
-        return _of_network(load_network(target))
-    return _of_activation(parse_activation(target))
+    if ":" not in target:
+        return _of_activation(parse_activation(target))
+    found = load_object(target, "network or activation")
+    if isinstance(found, Activation):
+        return _of_activation(found)
+    return _of_network(_network(found, target))
+
+
+def documented() -> tuple[str, ...]:
+    """Return the names of the activations that have a closed form, parameters filled in."""
+    plain = (name for name in _plain() if has_closed_form(getattr(theory, name)))
+    return (*sorted(plain), *PAGES)
 
 
 def load_network(target: str) -> Network:
@@ -63,7 +71,10 @@ def load_network(target: str) -> Network:
     Raises:
         ArgumentError: if there is none, or the object is no network.
     """
-    found = load_object(target, "network")
+    return _network(load_object(target, "network"), target)
+
+
+def _network(found: object, target: str) -> Network:
     if not isinstance(found, Composable):
         raise ArgumentError(
             f"{target!r} must be a network, such as Dense() >> Pointwise(relu); it is "
@@ -83,7 +94,7 @@ def parse_activation(text: str) -> Activation:
     """
     matched = CALL.fullmatch(text.strip())
     name, inner = matched.groups() if matched else (text, None)
-    known = {k for k in theory.__all__ if isinstance(getattr(theory, k), Activation)}
+    known = _plain()
     if inner is None and name in known:
         return getattr(theory, name)
     if inner is not None and name in FACTORIES:
@@ -96,8 +107,12 @@ def parse_activation(text: str) -> Activation:
     listed = ", ".join([*sorted(known), *(f"{f}(...)" for f in FACTORIES)])
     raise ArgumentError(
         f"{text!r} is no activation; choose from {listed}; or write module:attribute "
-        f"for a network"
+        f"for a network or an activation of your own"
     )
+
+
+def _plain() -> set[str]:
+    return {k for k in theory.__all__ if isinstance(getattr(theory, k), Activation)}
 
 
 def _number(text: str, whole: str) -> sp.Expr:
@@ -113,80 +128,17 @@ def _number(text: str, whole: str) -> sp.Expr:
 
 
 def _of_activation(phi: Activation) -> Derivation:
-    derived = dual(phi)
-    u, v = sp.symbols("u v")
-    named = sp.Function("E")(sp.Function("phi")(u) * sp.Function("phi")(v))
-    result = sp.Eq(named, derived.value, evaluate=False)
-    title = f"Dual of {phi.name}, phi(x) = {phi.expr}"
-    return Derivation(title, derived.steps, (result,), statement_text(result))
+    steps, results = dual(phi).steps, portrait(phi)
+    lines = [f"{heading}: {_line(result)}" for heading, result in results]
+    title = f"{phi.name}: phi(x) = {phi.expr}"
+    return Derivation(title, steps, results, "\n".join(lines))
+
+
+def _line(result: sp.Basic | str) -> str:
+    return result if isinstance(result, str) else statement_text(result)
 
 
 def _of_network(network: Network) -> Derivation:
     derived = recursion(network)
-    return Derivation(derived.network, derived.steps, derived.equations, derived.text())
-
-
-def render(derivation: Derivation, form: Format, width: int = 80) -> str:
-    """Return a derivation as text, as a LaTeX document or as an HTML page.
-
-    Args:
-        derivation: what to write.
-        form: how.
-        width: of the text, in characters; what has no spaces stays whole.
-    """
-    match form:
-        case "text":
-            steps = [step.text() for step in derivation.steps]
-            parts = [derivation.title, *steps, "Result:", derivation.summary]
-            lines = "\n".join(parts).splitlines()
-            return "\n".join(_wrapped(line, width) for line in lines)
-        case "latex":
-            return _latex(derivation)
-        case "mathml":
-            return _page(derivation)
-
-
-def _wrapped(line: str, width: int) -> str:
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return textwrap.fill(
-        line,
-        width,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _latex(derivation: Derivation) -> str:
-    return "\n".join(
-        [
-            "\\documentclass{article}",
-            "\\usepackage[T1]{fontenc}",
-            "\\usepackage{amsmath,amssymb}",
-            "\\begin{document}",
-            f"\\section*{{{latex_text(derivation.title)}}}",
-            *(step.latex() for step in derivation.steps),
-            "\\paragraph{Result.}",
-            *map(_displayed, derivation.results),
-            "\\end{document}",
-        ]
-    )
-
-
-def _displayed(statement: sp.Basic) -> str:
-    return f"\\[\n{sp.latex(statement)}\n\\]"
-
-
-def _page(derivation: Derivation) -> str:
-    title = html.escape(derivation.title)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>',
-            f"<body><h1>{title}</h1>",
-            *(step.mathml() for step in derivation.steps),
-            "<h2>Result</h2>",
-            *map(mathml, derivation.results),
-            "</body></html>",
-        ]
-    )
+    layers = tuple(("", equation) for equation in derived.equations)
+    return Derivation(derived.network, derived.steps, layers, derived.text())

@@ -99,13 +99,13 @@ def decide_enclosure(
 
     examples = math.ceil(evidence.share * profile.examples)
     found = search(_needs(instances), fails, examples, seed, shrink)
-    if found is not None:
+    if found:
         return Finding(
             "enclosure",
             Status.REFUTED,
             comparisons=comparisons,
             distance=far,
-            counterexample=_show(found),
+            counterexample=_show(*found),
         )
     confined = worst <= evidence.resolution
     lacking = (
@@ -179,13 +179,13 @@ def decide_exact(
         return failed
 
     found = search(_needs(instances), fails, profile.examples, seed, shrink)
-    if found is not None:
+    if found:
         return Finding(
             "exact",
             Status.REFUTED,
             comparisons=comparisons,
             distance=far,
-            counterexample=_show(found),
+            counterexample=_show(*found),
         )
     detail = f"largest difference {worst:.2g} of its bound"
     return Finding(
@@ -220,11 +220,11 @@ def decide_bound(
     found = search(_needs(instances), fails, profile.examples, seed, shrink)
     return Finding(
         "bound",
-        Status.SUPPORTED if found is None else Status.REFUTED,
-        resolution=worst if found is None else None,
+        Status.SUPPORTED if not found else Status.REFUTED,
+        resolution=None if found else worst,
         comparisons=comparisons,
         distance=worst,
-        counterexample=None if found is None else _show(found),
+        counterexample=_show(*found) if found else None,
         detail=f"worst left / right {worst:.3g}",
     )
 
@@ -258,13 +258,13 @@ def decide_rate(
     found = search(_needs(instances), fails, profile.examples, seed, shrink)
     return Finding(
         "rate",
-        Status.SUPPORTED if found is None else Status.REFUTED,
-        resolution=worst if found is None else None,
+        Status.SUPPORTED if not found else Status.REFUTED,
+        resolution=None if found else worst,
         comparisons=comparisons,
         widths=evidence.depths,
         distance=worst,
-        counterexample=None if found is None else _show(found),
-        detail=f"slope and constant within {worst:.2g}" if found is None else "",
+        counterexample=_show(*found) if found else None,
+        detail=f"slope and constant within {worst:.2g}" if not found else "",
     )
 
 

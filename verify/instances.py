@@ -66,13 +66,17 @@ def search(
     examples: int,
     seed: int,
     shrink: bool = True,
-) -> Any | None:
-    """Return an instance for which `fails` holds, the smallest if it may shrink, or None."""
+) -> tuple[Any, ...]:
+    """Return an instance for which `fails` holds, the smallest if it may shrink, or ().
+
+    In a tuple, since an instance may be None itself.
+    """
     chosen = search_settings(examples, shrink)
     try:
-        return hypothesis.find(strategy, fails, settings=chosen, random=Random(seed))
+        found = hypothesis.find(strategy, fails, settings=chosen, random=Random(seed))
     except NoSuchExample:
-        return None
+        return ()
+    return (found,)
 
 
 def draw(strategy: SearchStrategy[Any], count: int, seed: int) -> list[Any]:

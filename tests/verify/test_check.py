@@ -179,4 +179,6 @@ def test_draw_passes_over_the_simplest_instance() -> None:
     found = draw(st.integers(0, 10**9), 5, seed=0)
     assert len(found) == 5
     assert found == draw(st.integers(0, 10**9), 5, seed=0)
-    assert search(st.integers(), lambda n: n > 100, 200, seed=0) == 101
+    assert search(st.integers(), lambda n: n > 100, 200, seed=0) == (101,)
+    assert search(st.integers(), lambda n: False, 20, seed=0) == ()
+    assert search(st.none(), lambda _: True, 20, seed=0) == (None,)

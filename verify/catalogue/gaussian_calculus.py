@@ -1,134 +1,233 @@
-"""Claims about dual activations: E phi(u) phi(v) against finite networks.
+"""Claims about duals: E phi(u) phi(v) in closed form, against the integral.
 
-Source: Cho and Saul (2009) for ReLU, Williams (1997) for erf; both re-derived here.
+Each closed form is certified: on boxes of variances and correlations, balls that hold the
+formula and balls that hold the integral overlap, and their union is narrow. Two differential
+equations are proved for all of them. Numbers and finite networks are in catalogue/duals.py.
+
+Source: Cho and Saul (2009) for ReLU, Williams (1997) for erf; all are derived here.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import sympy as sp
-from jaxtyping import Float
+from flint import arb
 
-from asymptest.numerics.gram import correlation
-from asymptest.numerics.kernel import kernel
-from asymptest.theory.activations import Activation, erf, relu
-from asymptest.theory.gaussian_calculus import dual
-from asymptest.theory.network import Dense, Pointwise
-from asymptest.theory.steps import E
-from asymptest.verify.claim import Claim, Evidence, Source
-from asymptest.verify.families import (
-    kernel_limit,
-    kernels_of_size,
-    mean_kernel,
-    natural_scale,
-    upper,
+from asymptest.numerics.balls import ball
+from asymptest.numerics.dual_maps import q_map
+from asymptest.numerics.enclosure import dual_enclosure
+from asymptest.theory import activations as act
+from asymptest.theory.activations import Activation, x
+from asymptest.theory.gaussian_calculus import (
+    c,
+    dual,
+    has_closed_form,
+    p,
+    product_moment,
+    q,
+    tidy,
 )
+from asymptest.theory.pieces import derivative
+from asymptest.theory.steps import E
+from asymptest.theory.substitution import put
+from asymptest.verify.boxes import Box, boxes
+from asymptest.verify.claim import Claim, Enclosure, Identity, Source
 
-Kernel = Float[np.ndarray, "T T"]
+Variant = Callable[[sp.Expr], sp.Expr]  # of a dual, as an expression in p, q, c
 
-POSITIONS = 3
-# The remainder of the extrapolation over (8, 32, 128) is a_3 / (8 * 32 * 128) with a_3 the
-# third coefficient of the expansion in 1/width; a_3 <= 30 leaves 1e-3.
-WIDTHS, BIAS = (8, 32, 128), 1e-3
+fifth = sp.Rational(1, 5)
+bump = Activation("bump", x * sp.exp(-(x**2)) * sp.Heaviside(x))
+CLOSED = (
+    act.identity,
+    act.relu,
+    act.leaky_relu(fifth),
+    act.step,
+    act.sign,
+    act.abs_,
+    act.monomial(3),
+    act.polynomial(1, 2, -1, fifth),
+    act.hermite(3),
+    act.polyrelu(1, sp.Rational(1, 2)),
+    act.erf,
+    act.gelu,
+    act.exp,
+    act.sin,
+    act.cos,
+    act.gaussian,
+    act.gabor,
+    act.rbf(sp.Rational(1, 2)),
+    bump,
+)
+BY_QUADRATURE = (act.tanh, act.sigmoid, act.silu, act.softplus, act.gelu_tanh)
+SOURCES = {
+    "relu": Source("Cho and Saul (2009)", "arc-cosine kernel of degree 1, halved"),
+    "step": Source("Cho and Saul (2009)", "arc-cosine kernel of degree 0, halved"),
+    "erf": Source("Williams (1997)", "the arcsine kernel"),
+    "rbf(1/2)": Source("Rahimi and Recht (2007)", "the Gaussian kernel"),
+}
+HERE = Source("this package", "theory/gaussian_calculus.py")
+
+
+# --- Each closed form against the integral --------------------------------------------
 
 
 def statement(phi: Activation) -> Any:
-    """Return E phi(u) phi(v) = its derived dual."""
+    """Return E phi(u) phi(v) = its derived dual, or a name for it where there is none."""
     function = sp.Function(phi.name)
-    return sp.Eq(
-        E(function(sp.Symbol("u")) * function(sp.Symbol("v"))), dual(phi).value
+    product = function(sp.Symbol("u")) * function(sp.Symbol("v"))
+    closed = has_closed_form(phi)
+    return sp.Eq(E(product), dual(phi).value if closed else sp.Function("D")(p, q, c))
+
+
+def _held(expr: sp.Expr) -> Callable[[Box], arb]:
+    """Return box -> ball of an expression in p, q, c."""
+
+    def value(box: Box) -> arb:
+        a, b, rho = box.balls
+        return ball(expr, {p: a, q: b, c: rho * (a * b).sqrt()})
+
+    return value
+
+
+def size_of(phi: Activation) -> Callable[[Box], float]:
+    """Return box -> sqrt(E phi(u)^2 E phi(v)^2)."""
+
+    def size(box: Box) -> float:
+        second, other = q_map(phi, [float(box.p), float(box.q)])
+        return float((second * other) ** 0.5)
+
+    return size
+
+
+def _integral(phi: Activation) -> Callable[[Box], arb]:
+    return lambda box: dual_enclosure(phi.expr, phi.expr, *box.balls)
+
+
+def _in_deviations(value: sp.Expr) -> sp.Expr:
+    return put(
+        {p: sp.sqrt(p), q: sp.sqrt(q), c: c / (p * q) ** sp.Rational(1, 4)}, value
     )
 
 
-def _evidence(phi: Activation, spread: float) -> tuple[Evidence, Evidence]:
-    """Two finite networks: Gaussian weights, and the Haar input alone.
+VARIANTS: Mapping[str, Variant] = {
+    "standard deviations for variances": _in_deviations,
+    "the other sign of the correlation": lambda value: put({c: -c}, value),
+    "the constant at c = 0 dropped": lambda value: value - put({c: 0}, value),
+    "half the covariance": lambda value: put({c: c / 2}, value),
+    "the argument for the arcsine": lambda value: value.replace(sp.asin, lambda z: z),
+}
 
-    On an exact kernel the features after Gaussian weights are independent N(0, K), so the
-    mean is exact at every width; a Haar input is Gaussian only as the width grows.
-    """
-    exact = mean_kernel(
-        lambda _: Dense() >> Pointwise(phi),
-        lambda K0: K0,
-        lambda K0: kernel(Pointwise(phi), K0),
-        widths=(16,),
-        spread=spread / 4,
+
+def variants(value: sp.Expr) -> dict[str, sp.Expr]:
+    """Return the wrong variants of a closed form that do differ from it."""
+    at = {p: sp.Rational(3, 5), q: sp.Rational(7, 5), c: sp.Rational(-2, 5)}
+    wrong = {name: make(value) for name, make in VARIANTS.items()}
+    differs = (abs(sp.N(put(at, w - value))) > 1e-3 for w in wrong.values())
+    return {
+        name: w for (name, w), d in zip(wrong.items(), differs, strict=True) if bool(d)
+    }
+
+
+def _dual_claim(phi: Activation) -> Claim:
+    value = dual(phi).value
+
+    def against_integral(expr: sp.Expr) -> Enclosure:
+        return Enclosure(_held(expr), _integral(phi), size_of(phi), share=0.1)
+
+    return Claim(
+        name=f"gaussian/{slug(phi)}-dual",
+        statement=(statement(phi),),
+        source=SOURCES.get(phi.name, HERE),
+        instances=boxes(),
+        evidence=(against_integral(value),),
+        mutants={n: against_integral(w) for n, w in variants(value).items()},
+        limits="Boxes drawn with variances in [0.1, 10] and |rho| <= 1 - 1e-4.",
     )
-    limit = kernel_limit(lambda _: Pointwise(phi), lambda K0: K0, WIDTHS, spread, BIAS)
-    return exact, limit
 
 
-def _with(evidence: Evidence, wrong) -> Evidence:
-    """Return a mutant that predicts `wrong(K0)`."""
-    return replace(evidence, predict=lambda K0, *_: upper(wrong(K0)))
+def slug(phi: Activation) -> str:
+    """Return a name without parentheses, spaces or slashes."""
+    return (
+        phi.name.replace("(", "-").replace(")", "").replace(", ", "-").replace("/", ":")
+    )
 
 
-def _angles(K0: Kernel) -> Kernel:
-    return np.arccos(correlation(K0))
+# --- Differential equations -----------------------------------------------------------
 
 
-def _relu_arccos_flipped(K0: Kernel) -> Kernel:
-    angle = _angles(K0)
-    return natural_scale(K0) / (2 * np.pi) * (np.sin(angle) + angle * np.cos(angle))
+def _moment(f: sp.Expr, g: sp.Expr) -> sp.Expr:
+    return product_moment(f, g).value
 
 
-def _relu_without_angle(K0: Kernel) -> Kernel:
-    return natural_scale(K0) / (2 * np.pi) * np.sin(_angles(K0)) + K0 / 2
+def _price(
+    phis: tuple[Activation, ...], order: tuple[int, int] = (1, 1), factor: int = 1
+) -> Callable[[], dict[str, sp.Expr]]:
+    """Return the differences d/dc E phi(u) phi(v) - E phi'(u) phi'(v), or a variant."""
+
+    def differences() -> dict[str, sp.Expr]:
+        found = {}
+        for phi in phis:
+            f, g = (_derivative(phi, n) for n in order)
+            found[phi.name] = tidy(factor * sp.diff(dual(phi).value, c) - _moment(f, g))
+        return found
+
+    return differences
 
 
-# sqrt(width) * std of an entry / scale is sqrt(E phi^4 / (E phi^2)^2 - 1) on the diagonal:
-# for ReLU sqrt((3/2) / (1/4) - 1) = sqrt(5); off the diagonal less, by Cauchy and Schwarz
-# at most sqrt(6). For erf phi^2 <= 1 varies less than for the identity, where it is sqrt(2).
-RELU_EXACT, RELU_LIMIT = _evidence(relu, 6**0.5)
-ERF_EXACT, ERF_LIMIT = _evidence(erf, 2**0.5)
+def _heat(
+    phis: tuple[Activation, ...], factor: int = 2, second: int = 2
+) -> Callable[[], dict[str, sp.Expr]]:
+    """Return the differences 2 d/dp E phi(u) phi(v) - E phi''(u) phi(v), or a variant."""
+
+    def differences() -> dict[str, sp.Expr]:
+        found = {}
+        for phi in phis:
+            bend = _derivative(phi, second)
+            found[phi.name] = tidy(
+                factor * sp.diff(dual(phi).value, p) - _moment(bend, phi.expr)
+            )
+        return found
+
+    return differences
 
 
-def _erf_standard_deviation(K0: Kernel) -> Kernel:
-    """The slip of using standard deviations for variances: invisible at K_ii = 1."""
-    root = np.sqrt(np.diagonal(K0))
-    inside = 2 * K0 / np.sqrt((1 + 2 * root)[:, None] * (1 + 2 * root)[None, :])
-    return 2 / np.pi * np.arcsin(np.clip(inside, -1, 1))
+def _derivative(phi: Activation, order: int) -> sp.Expr:
+    expr = phi.expr
+    for _ in range(order):
+        expr = derivative(expr)
+    return expr
 
 
-def _erf_without_one(K0: Kernel) -> Kernel:
-    return 2 / np.pi * np.arcsin(correlation(K0))
-
+# The second derivative of a jump is that of a delta; for bump SymPy takes long.
+SMOOTH = tuple(phi for phi in CLOSED if phi not in (act.step, act.sign, bump))
+SIMPLE = (act.relu, act.erf)  # one that fails is enough to refute a variant
+u, v = sp.symbols("u v")
+PHI, SLOPE, BEND = (sp.Function(name) for name in ("phi", "phi'", "phi''"))
+PRODUCT = E(PHI(u) * PHI(v))
 
 CLAIMS = (
+    *map(_dual_claim, CLOSED),
     Claim(
-        name="gaussian/relu-dual",
-        statement=(statement(relu),),
-        source=Source("Cho and Saul (2009)", "arc-cosine kernel of degree 1, halved"),
-        instances=kernels_of_size(POSITIONS),
-        evidence=(RELU_EXACT, RELU_LIMIT),
+        name="gaussian/price",
+        statement=(sp.Eq(sp.Derivative(PRODUCT, c), E(SLOPE(u) * SLOPE(v))),),
+        source=Source("Price (1958)", "theorem", "printed"),
+        evidence=(Identity(_price(CLOSED)),),
         mutants={
-            "the 1/2 missing": _with(
-                RELU_EXACT, lambda K: 2 * kernel(Pointwise(relu), K)
-            ),
-            "arccos for pi - arccos": _with(RELU_EXACT, _relu_arccos_flipped),
-            "arcsine term missing": _with(RELU_LIMIT, _relu_without_angle),
-            "standard deviation for variance": _with(
-                RELU_EXACT,
-                lambda K: kernel(Pointwise(relu), K / natural_scale(K) ** 0.5),
-            ),
+            "phi' once": Identity(_price(SIMPLE, (0, 1))),
+            "phi'' for phi'": Identity(_price(SIMPLE, (1, 2))),
+            "a factor 2": Identity(_price(SIMPLE, factor=2)),
         },
-        limits="Kernels of three positions, correlations up to about 0.9.",
+        limits=f"For {len(CLOSED)} activations, each as SymPy derives both sides.",
     ),
     Claim(
-        name="gaussian/erf-dual",
-        statement=(statement(erf),),
-        source=Source("Williams (1997)", "the arcsine kernel"),
-        instances=kernels_of_size(POSITIONS),
-        evidence=(ERF_EXACT, ERF_LIMIT),
+        name="gaussian/heat-equation",
+        statement=(sp.Eq(2 * sp.Derivative(PRODUCT, p), E(BEND(u) * PHI(v))),),
+        source=HERE,
+        evidence=(Identity(_heat(SMOOTH)),),
         mutants={
-            "standard deviation for variance": _with(
-                ERF_EXACT, _erf_standard_deviation
-            ),
-            "1 + 2 q without the 1": _with(ERF_EXACT, _erf_without_one),
-            "2/pi missing": _with(
-                ERF_LIMIT, lambda K: np.pi / 2 * kernel(Pointwise(erf), K)
-            ),
+            "the 2 missing": Identity(_heat(SIMPLE, factor=1)),
+            "phi' for phi''": Identity(_heat(SIMPLE, second=1)),
         },
-        limits="Kernels of three positions, correlations up to about 0.9.",
+        limits=f"For {len(SMOOTH)} activations without jumps.",
     ),
 )
