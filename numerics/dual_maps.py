@@ -6,6 +6,7 @@ Source: Roberts, Yaida and Hanin (2022), chapter 5.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +142,8 @@ def criticality(phi: Activation) -> Criticality:
     ):
         if here * there >= 0:
             continue
-        root = float(optimize.brentq(mismatch, low, high, xtol=1e-13 * low, rtol=1e-14))
+        found: Any = optimize.root_scalar(mismatch, bracket=(low, high), xtol=1e-13)
+        root = float(found.root)
         C_W = float(1 / chi_perp(phi, root))
         C_b = root - C_W * float(q_map(phi, root))
         if C_b >= 0:

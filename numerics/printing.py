@@ -137,7 +137,8 @@ def function(
         return shared, reduced
 
     modules = [NAMES, "scipy", "numpy"]
-    return sp.lambdify(arguments, expr, modules=modules, printer=printer, cse=cse)
+    options: Any = {"modules": modules, "printer": printer, "cse": cse}
+    return sp.lambdify(arguments, expr, **options)
 
 
 def _is_inverse(factor: Any) -> bool:

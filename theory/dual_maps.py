@@ -172,8 +172,7 @@ def homogeneity(phi: Activation) -> sp.Expr | None:
     if steps == 0:
         return None
     # Euler: x phi' = k phi; a step has no slope away from 0.
-    slope = steps.replace(sp.Heaviside, lambda *a: sp.Heaviside(*a)).diff(x)
-    slope = slope.replace(sp.DiracDelta, lambda *_: sp.Integer(0))
+    slope = sp.diff(steps, x).replace(sp.DiracDelta, lambda *_: sp.Integer(0))
     k = sp.simplify(x * slope / steps)
     if k.has(x):
         return None

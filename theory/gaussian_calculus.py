@@ -106,9 +106,14 @@ def _real_part(term: Any) -> Any:
 
 def _exponential(term: Any) -> tuple[Any, Any]:
     """Return k and e of a term k exp(e)."""
-    factors = [f for f in sp.Mul.make_args(term) if isinstance(f, sp.exp)]
-    rest = [f for f in sp.Mul.make_args(term) if not isinstance(f, sp.exp)]
-    return sp.Mul(*rest), sp.Add(*(f.args[0] for f in factors))
+    exponent: Any = sp.Integer(0)
+    factor = sp.Integer(1)
+    for part in sp.Mul.make_args(term):
+        if isinstance(part, sp.exp):
+            exponent += part.args[0]
+        else:
+            factor *= part
+    return factor, exponent
 
 
 def _parts(z: Any) -> tuple[Any, Any]:

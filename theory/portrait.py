@@ -45,17 +45,17 @@ def portrait(phi: Activation) -> tuple[Entry, ...]:
     >>> portrait(relu)[1]
     ('Mean', Eq(E(phi(u)), sqrt(2)*sqrt(p)/(2*sqrt(pi))))
     """
-    f = sp.Function("phi")
+    at_u, at_v = _phi(u), _phi(v)
     quantities: list[tuple[str, Any, Callable[[], Any]]] = [
-        ("Dual", E(f(u) * f(v)), lambda: dual(phi).value),
-        ("Mean", E(f(u)), lambda: mean(phi)),
+        ("Dual", E(at_u * at_v), lambda: dual(phi).value),
+        ("Mean", E(at_u), lambda: mean(phi)),
         (
             "Dual of the derivative",
             E(Slope(u) * Slope(v)),
             lambda: dual_maps.derivative_dual(phi),
         ),
         ("Q-map", sp.Function("Q")(K), lambda: dual_maps.q_map(phi)),
-        ("Fourth moment", E(f(u) ** 4), lambda: dual_maps.fourth_moment(phi)),
+        ("Fourth moment", E(at_u**4), lambda: dual_maps.fourth_moment(phi)),
         ("C-map", sp.Function("C")(rho), lambda: dual_maps.c_map(phi)),
         ("Slope of the C-map at 1", sp.Symbol("C'(1)"), lambda: dual_maps.c_slope(phi)),
         (
@@ -86,6 +86,10 @@ def portrait(phi: Activation) -> tuple[Entry, ...]:
         else f"positively homogeneous, degree {degree}"
     )
     return (*found, ("Homogeneity", sentence), *_criticality(phi))
+
+
+def _phi(argument: sp.Symbol) -> Any:
+    return sp.Function("phi")(argument)
 
 
 def _equation(left: Any, right: Callable[[], Any]) -> sp.Basic | str:

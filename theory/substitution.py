@@ -30,9 +30,9 @@ def summands(expr: Any, opens: Callable[[Any], bool] = lambda _: True) -> list[A
         if not wide or not term.is_Mul:
             found.append(term)
             continue
-        rest = sp.Mul(*(f for f in term.args if f is not wide[0]))
+        factors: Any = [f for f in term.args if f is not wide[0]]
         for part in wide[0].args:
-            found += summands(part * rest, opens)
+            found += summands(part * sp.Mul(*factors), opens)
     return found
 
 

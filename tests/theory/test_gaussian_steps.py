@@ -13,8 +13,8 @@ from scipy import special
 
 from asymptest.theory import activations as act
 from asymptest.theory.activations import Activation
-from asymptest.theory.gaussian_calculus import Derived, c, dual, p, product_moment, q
-from asymptest.theory.steps import E, Step, mathml, statement_text
+from asymptest.theory.gaussian_calculus import c, dual, p, product_moment, q
+from asymptest.theory.steps import Derived, E, Step, mathml, statement_text
 
 AT = {p: 0.8, q: 1.7, c: -0.6}
 u, v = sp.symbols("u v", real=True)

@@ -153,13 +153,14 @@ def _no_go(
     ),
 ) -> Equations:
     """chi_parallel - chi_perp is a sum of terms >= 0, C_W times the right-hand side."""
-    phi = sum(a * x**i * H for i, a in enumerate(COEFFICIENTS, 1))
-    slope = sum(i * a * x ** (i - 1) * H for i, a in enumerate(COEFFICIENTS, 1))
+    powers = tuple(enumerate(COEFFICIENTS, 1))
+    phi = sp.Add(*(a * x**i * H for i, a in powers))
+    slope = sp.Add(*(i * a * x ** (i - 1) * H for i, a in powers))
     difference = sp.diff(same_variable(phi, phi), K) - same_variable(slope, slope)
     terms = [
         a * b * moment(i + j - 2) * count(i, j) * K ** (sp.Rational(i + j, 2) - 1)
-        for i, a in enumerate(COEFFICIENTS, 1)
-        for j, b in enumerate(COEFFICIENTS, 1)
+        for i, a in powers
+        for j, b in powers
         if count(i, j) != 0
     ]
     negative = [term for term in terms if not term.is_nonnegative]
@@ -174,7 +175,7 @@ def _no_go(
 
 def _critical_at_two() -> Equations:
     """The mutant: C_W = 2 makes PolyReLU critical as it does ReLU."""
-    phi = Activation("polyrelu", sum(x**i * H for i in range(1, DEGREE)))
+    phi = Activation("polyrelu", sp.Add(*(x**i * H for i in range(1, DEGREE))))
     return {
         "chi_perp": 2 * slope_moment(phi) - 1,
         "chi_parallel": 2 * sp.diff(q_map(phi), K) - 1,
