@@ -51,7 +51,7 @@ def portrait(phi: Activation) -> tuple[Entry, ...]:
         ("Mean", E(at_u), lambda: mean(phi)),
         (
             "Dual of the derivative",
-            E(Slope(u) * Slope(v)),
+            E(_slope(u) * _slope(v)),
             lambda: dual_maps.derivative_dual(phi),
         ),
         ("Q-map", sp.Function("Q")(K), lambda: dual_maps.q_map(phi)),
@@ -90,6 +90,10 @@ def portrait(phi: Activation) -> tuple[Entry, ...]:
 
 def _phi(argument: sp.Symbol) -> Any:
     return sp.Function("phi")(argument)
+
+
+def _slope(argument: sp.Symbol) -> Any:
+    return Slope(argument)
 
 
 def _equation(left: Any, right: Callable[[], Any]) -> sp.Basic | str:

@@ -11,6 +11,13 @@ import sympy as sp
 class Moment(sp.Function):
     """A moment that is named, not evaluated."""
 
+    def _eval_evalf(self, prec: int) -> None:
+        """Stay: SymPy would look the name up in mpmath, where E is the base of logarithms."""
+
+    @classmethod
+    def _should_evalf(cls, arg: Any) -> int:
+        return -1
+
     def _mathml_presentation(self, printer: Any) -> Any:
         printed = printer._print_Function(self)
         printed.firstChild.firstChild.data = type(self).__name__  # SymPy writes e for E

@@ -220,3 +220,10 @@ def test_statement_text():
     assert statement_text(sp.Eq(u, v + 1)) == "u = v + 1"
     assert statement_text(u < v) == "u < v"
     assert parsed(mathml(u < v)).tag == "d"
+
+
+def test_a_named_mean_is_not_a_number():
+    """E is also what mpmath calls the base of the logarithms; a mean never becomes that."""
+    assert E(sp.Float(0.5)).args == (sp.Float(0.5),)
+    assert sp.N(2 * E(u) + sp.pi).has(E)
+    assert sp.N(sp.pi * E(sp.Integer(3))).has(E)

@@ -130,9 +130,9 @@ def test_derivations_of_the_calculus_come_back_fast(
     for _ in range(5):
         sp.core.cache.clear_cache()
         product_moment.cache_clear()
-        start = time.perf_counter()
+        start = time.process_time()
         read = derive(phi.expr, phi.expr)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert product_moment.cache_info().misses == 0
     assert read == made
     assert read is not None
@@ -140,7 +140,8 @@ def test_derivations_of_the_calculus_come_back_fast(
     assert [sp.srepr(step.result) for step in read.steps] == [
         sp.srepr(step.result) for step in made.steps
     ]
-    # About 4 ms for the longest; a busy machine does not slow down all five.
+    # Of computing, not of waiting for others: 4 ms for the longest, and 15 ms while every
+    # annotation is checked.
     assert min(seconds) < 0.05
 
 
