@@ -1,10 +1,12 @@
 """SymPy expressions to NumPy functions, each compiled once.
 
-Entrywise equations are compiled in the standard deviations a, b of two entries, their
-correlation rho and w = 1 - rho^2, in the form that numerics/stable.py gives them.
+Entrywise equations are compiled in the form that numerics/stable.py gives them, twice: in the
+standard deviations a, b of two entries, their correlation rho and w = 1 - rho^2, which serves
+at any size, and in a, b, their covariance and determinant, which saves the correlation.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,14 +30,39 @@ from asymptest.theory.update import (
 from asymptest.theory.wick.matrices import Average
 
 ONES = sp.MatrixSymbol("ones", T, T)
+covariance = sp.Symbol("covariance", real=True)
+determinant = sp.Symbol("determinant", positive=True)  # a^2 b^2 - covariance^2
 VECTORS = {a: frozenset({"column"}), b: frozenset({"row"})}
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A function of two entries of a kernel, symmetric in them.
+
+    Args:
+        at: (a, b, rho, w) -> value: standard deviations, correlation, 1 - rho^2.
+        fast: (a, b, covariance, a^2 b^2 - covariance^2) -> value, if there is such a form;
+            it needs a b to be well within the square root of the range of floats.
+    """
+
+    at: Callable[..., Any]
+    fast: Callable[..., Any] | None = None
+
+    def with_numbers(self, values: list[float]) -> "Entry":
+        """Return the entry with the numbers that its functions take last."""
+        at, fast = self.at, self.fast
+        if not values or fast is None:
+            return self
+        return Entry(
+            lambda *arrays: at(*arrays, *values), lambda *arrays: fast(*arrays, *values)
+        )
+
+
 @lru_cache(maxsize=256)  # keyed by layers, which hold arrays: bounded
-def compiled(layer: Layer) -> tuple[Callable[..., Any], bool]:
+def compiled(layer: Layer) -> tuple[Any, bool]:
     """Return the function of a layer's equation with its numbers, and whether it is entrywise.
 
-    A matrix equation takes (K, A, K_B, ones), an entrywise one (a, b, rho, w).
+    A matrix equation takes (K, A, K_B, ones); an entrywise one is an `Entry`.
 
     Raises:
         ArgumentError: if a parameter of the layer is a symbol.
@@ -48,9 +75,11 @@ def compiled(layer: Layer) -> tuple[Callable[..., Any], bool]:
     exact = {s: sp.Integer(int(v)) for s, v in derived.values if v in (0, 1)}
     rest = [(s, float(v)) for s, v in derived.values if s not in exact]
     symbols, values = tuple(s for s, _ in rest), [v for _, v in rest]
-    make = entry_function if derived.is_entrywise else matrix_function
-    evaluate = make(put(exact, derived.equation.rhs), symbols)
-    return (lambda *arrays: evaluate(*arrays, *values)), derived.is_entrywise
+    rhs = put(exact, derived.equation.rhs)
+    if derived.is_entrywise:
+        return entry_function(rhs, symbols).with_numbers(values), True
+    function = matrix_function(rhs, symbols)
+    return (lambda *arrays: function(*arrays, *values)), False
 
 
 @lru_cache(maxsize=1024)
@@ -62,16 +91,25 @@ def matrix_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., A
 
 
 @lru_cache(maxsize=1024)
-def entry_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-    """Return (a, b, rho, w, *numbers) -> K'_ij for an entrywise equation, compiled."""
-    entries = (K_MATRIX[i, i], K_MATRIX[j, j], K_MATRIX[i, j])
-    return function([a, b, rho, w, *symbols], stable(rhs, *entries), VECTORS)
+def entry_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Entry:
+    """Return K'_ij of an entrywise equation, compiled; its numbers come last."""
+    return _entry(stable(rhs, K_MATRIX[i, i], K_MATRIX[j, j], K_MATRIX[i, j]), symbols)
 
 
 @lru_cache(maxsize=1024)
-def closed_form(value: Any) -> Callable[..., Any]:
-    """Return (a, b, rho, w) -> E f(u) g(v) for a closed form in p, q and c, compiled."""
-    return function([a, b, rho, w], stable(value, p, q, c), VECTORS)
+def closed_form(value: Any) -> Entry:
+    """Return E f(u) g(v), compiled, for a closed form in p, q and c."""
+    return _entry(stable(value, p, q, c), ())
+
+
+def _entry(value: Any, symbols: tuple[sp.Symbol, ...]) -> Entry:
+    moments = {rho: covariance / (a * b), w: determinant / (a * b) ** 2}
+    return Entry(
+        function([a, b, rho, w, *symbols], value, VECTORS),
+        function(
+            [a, b, covariance, determinant, *symbols], put(moments, value), VECTORS
+        ),
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy import optimize, special
 
 from asymptest.numerics.compile import activation_function
-from asymptest.numerics.duals import checked, dual, entry
+from asymptest.numerics.duals import checked, dual, dual_entry
 from asymptest.numerics.quadrature import mean_quadrature
 from asymptest.theory.activations import Activation
 from asymptest.theory.criticality import Criticality, Universality, near_zero
@@ -24,7 +24,7 @@ from asymptest.theory.errors import ArgumentError, NoClosedFormError
 Array = Float[np.ndarray, "..."]
 
 # Where a critical K* > 0 is looked for, in steps of a fifth of an octave.
-VARIANCES = 2.0 ** np.arange(-13, 13, 0.2)
+VARIANCES = (2.0 ** np.arange(-13, 13, 0.2)).tolist()
 # Quadrature knows the susceptibilities this well, relative to Q(K) / K.
 NOISE = 1e-11
 
@@ -70,9 +70,9 @@ def chi_parallel(
     function, variances = activation_function(phi), _positive(K)
     values = [
         _mean(phi, lambda u, s=s: function(u) ** 2 * (u * u / s - 1) / (2 * s), s)
-        for s in variances.ravel()
+        for s in variances.reshape(-1, 1)
     ]
-    return C_W * np.reshape(values, variances.shape)
+    return np.asarray(C_W * np.reshape(values, variances.shape))
 
 
 def chi_perp(
@@ -80,10 +80,12 @@ def chi_perp(
 ) -> Float[np.ndarray, "..."]:
     """Return C_W E phi'(u)^2, infinite if phi jumps; arguments as for `chi_parallel`."""
     variances = _positive(K)
-    size = np.sqrt(variances)
+    size = np.sqrt(variances.reshape(-1))
+    one = np.ones_like(size)
     with np.errstate(divide="ignore"):
-        value = entry(phi, 1)(size, size, np.ones_like(size), np.zeros_like(size))
-    return C_W * np.broadcast_to(np.asarray(value, np.float64), variances.shape)
+        value = dual_entry(phi, 1).at(size, size, one, 0 * one)
+    flat = np.broadcast_to(np.asarray(value, np.float64), size.shape)
+    return np.asarray(C_W * flat.reshape(variances.shape))
 
 
 def hermite_coefficients(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import sympy as sp
 from jaxtyping import Float
 
-from asymptest.numerics.compile import activation_function, closed_form
+from asymptest.numerics.compile import Entry, activation_function, closed_form
 from asymptest.numerics.gram import correlation_blocks
 from asymptest.numerics.panels import RULES
 from asymptest.numerics.quadrature import dual_quadrature
@@ -33,10 +33,10 @@ from asymptest.theory.gaussian_calculus import product_moment
 from asymptest.theory.pieces import derivative
 
 Array = Float[np.ndarray, "..."]
-# (a, b, rho, w) -> E f(u) g(v): standard deviations, correlation, 1 - rho^2.
-Entry = Callable[..., Any]
+# Standard deviations between which products of four neither overflow nor underflow.
+PLAIN = (1e-70, 1e70)
 
-ROWS = 16  # of a kernel at a time, so that temporaries stay in the cache
+CELLS = 2**15  # of a kernel at a time, so that temporaries stay in the cache
 CLOSE = 1e-13  # relative gap of two rules that counts as agreement
 HALVINGS = 60
 # Shares of the way from 0, or of what is left to pi.
@@ -44,19 +44,41 @@ _SHARES = 0.5 ** np.arange(28)
 EDGES = np.pi / 2 * np.concatenate([[0], _SHARES[::-1], 2 - _SHARES[1:], [2]])
 
 
-def entrywise(function: Entry, K: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
-    """Return function(a_i, a_j, rho_ij, 1 - rho_ij^2), symmetric in i and j, for a kernel."""
+def entrywise(entry: Entry, K: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
+    """Return a function of any two entries of a kernel as a matrix, exactly symmetric."""
     size, correlation = np.sqrt(np.diagonal(K)), correlation_blocks(K)
-    result = np.empty_like(K)
-    for start in range(0, len(K), ROWS):
-        rows, rest = slice(start, start + ROWS), slice(start, None)
-        a, b = size[rows, None], size[None, rest]
-        block = _call(function, a, b, correlation(rows, rest))
-        square = np.triu(block[:, : len(block)])  # f(a, b) and f(b, a) may round apart
-        result[rows, rest] = block
-        result[rows, rows] = square + np.triu(square, 1).T
-        result[rest, rows] = result[rows, rest].T
+    is_plain = bool(PLAIN[0] < size.min() and size.max() < PLAIN[1])
+    result, start = np.empty_like(K), 0
+    while start < len(K):
+        stop = start + max(1, CELLS // (len(K) - start))
+        rows, rest, start = slice(start, stop), slice(start, None), stop
+        a, b, block = size[rows, None], size[None, rest], result[rows, rest]
+        det = _determinant(a * b, K[rows, rest]) if is_plain and entry.fast else None
+        with np.errstate(divide="ignore"):  # atan(c / 0) is pi / 2
+            if det is not None and entry.fast is not None:
+                block[:] = entry.fast(a, b, K[rows, rest], det)
+            else:
+                rho = correlation(rows, rest)
+                block[:] = entry.at(a, b, rho, (1 - rho) * (1 + rho))
+        square = block[:, : len(block)]
+        square[:] = 0.5 * square + 0.5 * square.T  # f(a, b) and f(b, a) may round apart
+        result[rest, rows] = block.T
     return result
+
+
+def _determinant(
+    scale: Float[np.ndarray, "rows columns"], c: Float[np.ndarray, "rows columns"]
+) -> Float[np.ndarray, "rows columns"] | None:
+    """Return scale^2 - c^2, zero on the diagonal, or None where |c| exceeds the scale.
+
+    It writes over `scale`.
+    """
+    det = scale - c
+    scale += c
+    det *= scale
+    at = np.arange(len(det))
+    det[at, at] = 0.0
+    return det if det.min() >= 0 else None
 
 
 def dual(
@@ -81,7 +103,8 @@ def dual(
     """
     variances = {"p": checked("p", p, 0, np.inf), "q": checked("q", q, 0, np.inf)}
     p, q, rho = _broadcast(**variances, rho=checked("rho", rho, -1, 1))
-    return np.asarray(_call(entry(phi), np.sqrt(p), np.sqrt(q), rho))
+    a, b = np.sqrt(p.reshape(-1)), np.sqrt(q.reshape(-1))
+    return _call(dual_entry(phi), a, b, rho.reshape(-1)).reshape(rho.shape)
 
 
 def c_map(
@@ -99,7 +122,8 @@ def c_map(
     """
     K = checked("K", K, np.finfo(float).tiny, np.inf)
     rho, K = _broadcast(rho=checked("rho", rho, -1, 1), K=K)
-    return dual(phi, K, K, rho) / dual(phi, K, K, 1.0)
+    second = _second_moment(phi, K)
+    return np.asarray(dual(phi, K, K, rho) / second)
 
 
 def c_map_gap(
@@ -115,13 +139,13 @@ def c_map_gap(
     Raises:
         ArgumentError, ShapeError, AccuracyError: as `dual`.
 
-    >>> from asymptest.theory import identity, relu
-    >>> c_map_gap(identity, 1e-30), c_map_gap(relu, 1e-30)
-    (array(1.e-30), array(1.e-30))
+    >>> from asymptest.theory import relu
+    >>> c_map_gap(relu, [1e-30, 1.0]).round(40)  # 1e-30, and 1 - 1/pi
+    array([1.00000000e-30, 6.81690114e-01])
     """
     K = checked("K", K, np.finfo(float).tiny, np.inf)
     gap, K = _broadcast(gap=checked("gap", gap, 0, 2), K=K)
-    size = np.sqrt(K).ravel()
+    size, scale = np.sqrt(K).ravel(), (K / _second_moment(phi, K)).ravel()
     if phi.is_even:
         gap = np.minimum(gap, 2 - gap)
     angle = 2 * np.arctan2(np.sqrt(gap), np.sqrt(2 - gap)).ravel()
@@ -129,9 +153,24 @@ def c_map_gap(
     def slope(rows: np.ndarray, s: np.ndarray) -> np.ndarray:
         a = size[rows, None]
         with np.errstate(divide="ignore"):
-            return a**2 * entry(phi, 1)(a, a, np.cos(s), np.sin(s) ** 2) * np.sin(s)
+            rho, w = np.cos(s), np.sin(s) ** 2
+            value = dual_entry(phi, 1).at(a, a, rho, w)
+        return scale[rows, None] * value * np.sin(s)
 
-    return _from_zero(slope, angle).reshape(K.shape) / dual(phi, K, K, 1.0)
+    return _from_zero(slope, angle).reshape(K.shape)
+
+
+def _second_moment(phi: Activation, K: Array) -> Array:
+    """Return Q(K), or say that it is no number to divide by."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = dual(phi, K, K, 1.0)
+    good = (value > 0) & np.isfinite(value)
+    if not good.all():
+        raise ArgumentError(
+            f"a C-map is divided by E phi(u)^2, which is {value[~good][0]} for {phi.name} "
+            f"at K = {K[~good][0]} in float64; choose another K"
+        )
+    return value
 
 
 def _from_zero(
@@ -176,13 +215,13 @@ def _gauss(
 
 
 @lru_cache(maxsize=256)
-def entry(phi: Activation, order: int = 0) -> Entry:
-    """Return (a, b, rho, w) -> E f(u) f(v) for the derivative f of phi of that order."""
+def dual_entry(phi: Activation, order: int = 0) -> Entry:
+    """Return E f(u) f(v) for the derivative f of phi of that order."""
     f = derivative(phi.expr) if order else phi.expr
     try:
         return closed_form(product_moment(f, f).value)
     except NoClosedFormError:
-        return partial(_quadrature, _slope(phi) if order else phi)
+        return Entry(partial(_quadrature, _slope(phi) if order else phi))
 
 
 def _slope(phi: Activation) -> Activation:
@@ -198,7 +237,7 @@ def _slope(phi: Activation) -> Activation:
     )
 
 
-def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, w: Array) -> Array:
+def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, *_: Array) -> Array:
     a, b, rho = np.broadcast_arrays(a, b, rho)
     value = dual_quadrature(
         activation_function(phi),
@@ -210,9 +249,9 @@ def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, w: Array) -> Ar
     return value.reshape(rho.shape)
 
 
-def _call(function: Entry, a: Array, b: Array, rho: Array) -> Array:
-    with np.errstate(divide="ignore"):  # atan(rho / 0) is pi / 2
-        value = function(a, b, rho, (1 - rho) * (1 + rho))
+def _call(entry: Entry, a: Array, b: Array, rho: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        value = entry.at(a, b, rho, (1 - rho) * (1 + rho))
     # A constant activation compiles to a constant, an integer perhaps.
     return np.broadcast_to(np.asarray(value, np.float64), rho.shape)
 

@@ -129,6 +129,7 @@ def correlation_blocks(
     """
     root = np.sqrt(np.diagonal(K))
     zero = root == 0
+    some_zero = bool(zero.any())
     # r = m 2^e: the powers of two come off exactly, one after the other (their product
     # may overflow), and the product of the m's does not depend on its order. So the
     # result is as symmetric as K.
@@ -139,7 +140,7 @@ def correlation_blocks(
         rho = K[rows, columns] * power[rows, None]
         rho *= power[columns]
         rho /= mantissa[rows, None] * mantissa[columns]
-        if zero[rows].any() or zero[columns].any():
+        if some_zero:
             # A stored 0 stands for less than the smallest subnormal number, and so
             # (Cauchy-Schwarz) for |K_ij| < sqrt(5e-324) sqrt(K_jj) = 2.3e-162 sqrt(K_jj).
             dead = zero[rows, None] | zero[columns]

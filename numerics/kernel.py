@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from asymptest.numerics.attention import Sampling, as_numpy, attention_matrices
 from asymptest.numerics.compile import compiled
-from asymptest.numerics.duals import entry, entrywise
+from asymptest.numerics.duals import dual_entry, entrywise
 from asymptest.numerics.gram import as_kernel, settled
 from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.network import (
@@ -174,7 +174,7 @@ def _after_first(states: Iterator[Kernel]) -> Iterator[Kernel]:
 def _layer(layer: Layer, K: Kernel, sampling: Sampling) -> Kernel:
     match layer:
         case Pointwise(phi):
-            return entrywise(entry(phi), K)
+            return entrywise(dual_entry(phi), K)
         case Mix(table):
             A = as_numpy(table)
             return settled(_apply(layer, K, A=A), _reach(A, K))

@@ -19,10 +19,14 @@ FULL: Shape = frozenset({"row", "column"})
 LARGEST_POWER = 16  # repeated squaring beats pow far beyond that, but reads badly
 
 
-def exp_difference(s: Any, d: Any) -> Any:
-    """Return exp(s + d) - exp(s - d): nothing overflows that is not large itself."""
-    size = np.abs(d)
-    return np.copysign(np.exp(s + size) * np.expm1(-2 * size), d)
+def exp_difference(s: Any, t: Any, d: Any) -> Any:
+    """Return exp(s) - exp(t), where s - t = 2 d is known better from d."""
+    return np.copysign(np.exp(np.maximum(s, t)) * np.expm1(-2 * np.abs(d)), d)
+
+
+def one_minus(rho: Any, w: Any) -> Any:
+    """Return 1 - rho, from w = 1 - rho^2 where rho is near 1."""
+    return np.where(rho > 0, w / (1 + np.abs(rho)), 1 - rho)
 
 
 NAMES = {
@@ -30,6 +34,7 @@ NAMES = {
     "erf": special.erf,
     "dawsn": special.dawsn,
     "exp_difference": exp_difference,
+    "one_minus": one_minus,
 }
 
 
@@ -64,6 +69,9 @@ class Printer(SciPyPrinter):
 
     def _print_ExpDifference(self, expr: Any) -> str:  # noqa: N802
         return f"exp_difference({', '.join(map(self._print, expr.args))})"
+
+    def _print_OneMinus(self, expr: Any) -> str:  # noqa: N802
+        return f"one_minus({', '.join(map(self._print, expr.args))})"
 
     def _print_Heaviside(self, expr: Any) -> str:  # noqa: N802
         return f"numpy.heaviside({self._print(expr.args[0])}, 0.5)"

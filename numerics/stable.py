@@ -7,8 +7,13 @@ accurately than rho is. Then
     p q - c^2 = a^2 b^2 w         (1 + 2 p) (1 + 2 q) - 4 c^2 = 1 + 2 a^2 + 2 b^2 + 4 a^2 b^2 w
 
 are sums of positive terms, and asin(n / d) = atan2(n, sqrt(d^2 - n^2)) keeps its digits where
-its argument is near 1. Sums are divided term by term, so that large factors cancel before they
-are multiplied, and erfi becomes Dawson's function, whose exponential joins the others.
+its argument is near 1. In exponents
+
+    a^2 - 2 a b rho + b^2 = (a - b)^2 + 2 a b (1 - rho),
+
+which is small where a wave of large variance has a dual at all. Sums are divided term by
+term, so that large factors cancel before they are multiplied, and erfi becomes Dawson's
+function, whose exponential joins the others.
 """
 
 from typing import Any
@@ -26,7 +31,11 @@ class Dawson(sp.Function):
 
 
 class ExpDifference(sp.Function):
-    """ExpDifference(s, d) = exp(s + d) - exp(s - d), without cancellation at d = 0."""
+    """ExpDifference(s, t, d) = exp(s) - exp(t), where s - t = 2 d is known better from d."""
+
+
+class OneMinus(sp.Function):
+    """OneMinus(rho, w) = 1 - rho, from w where rho is near 1."""
 
 
 def stable(expr: sp.Expr, p: sp.Expr, q: sp.Expr, c: sp.Expr) -> Any:
@@ -46,12 +55,18 @@ def stable(expr: sp.Expr, p: sp.Expr, q: sp.Expr, c: sp.Expr) -> Any:
         value = sp.expand(
             value, power_exp=False
         )  # cancels a / a, which a zero row would turn into nan
-    return value
+    return value.replace(sp.exp, lambda e: sp.exp(_squared(e))).replace(
+        ExpDifference, lambda s, t, d: ExpDifference(_squared(s), _squared(t), d)
+    )
 
 
 def _as_atan2(argument: Any) -> Any:
     above, below = sp.fraction(argument)
-    return sp.atan2(above, sp.sqrt(_positive(below**2 - above**2)))
+    constant = above.as_coeff_Mul()[0]  # into the root, whose constants are no matrices
+    rest = _positive((below**2 - above**2) / constant**2)
+    number, factor = rest.as_coeff_Mul()
+    root = sp.sqrt(sp.expand(number * factor) if factor.is_Add else rest)
+    return sp.atan2(above / constant, root)
 
 
 def _as_dawson(z: Any) -> Any:
@@ -59,7 +74,7 @@ def _as_dawson(z: Any) -> Any:
 
 
 def _paired(total: Any) -> Any:
-    """Return a sum with k exp(s + d) - k exp(s - d) as one term, d odd and s even in rho."""
+    """Return a sum with k exp(s(rho)) - k exp(s(-rho)) as one term."""
     single: dict[Any, Any] = {}
     rest = []
     for term in sp.Add.make_args(total):
@@ -72,12 +87,27 @@ def _paired(total: Any) -> Any:
     for exponent in list(single):
         mirrored = sp.factor(exponent.subs(rho, -rho))
         if exponent in single and single.get(mirrored) == -single[exponent]:
-            middle, half = (
-                sp.factor((exponent + sign * mirrored) / 2) for sign in (1, -1)
+            difference = ExpDifference(
+                exponent, mirrored, sp.factor((exponent - mirrored) / 2)
             )
-            rest.append(single.pop(exponent) * ExpDifference(middle, half))
+            rest.append(single.pop(exponent) * difference)
             del single[mirrored]
     return sp.Add(*rest, *(k * sp.exp(e) for e, k in single.items()))
+
+
+def _squared(exponent: Any) -> Any:
+    """Return an exponent with a^2 + b^2 -+ 2 a b rho, of any scales, as a sum of squares."""
+    above, below = sp.fraction(sp.together(exponent))
+    if not above.is_polynomial(a, b, rho, w):
+        return exponent
+    terms: Any = sp.Poly(above, a, b, rho, w)
+    left, right = terms.coeff_monomial(a**2), terms.coeff_monomial(b**2)
+    mixed = terms.coeff_monomial(a * b * rho)
+    if mixed == 0 or mixed**2 != 4 * left * right:
+        return exponent
+    rest = terms.as_expr() - left * a**2 - right * b**2 - mixed * a * b * rho
+    ratio, gap = sp.sqrt(right / left), OneMinus(-sp.sign(left * mixed) * rho, w)
+    return (rest + left * ((a - ratio * b) ** 2 + 2 * ratio * a * b * gap)) / below
 
 
 def _is_polynomial(e: Any) -> bool:
@@ -86,8 +116,8 @@ def _is_polynomial(e: Any) -> bool:
 
 def _positive(expr: Any) -> Any:
     """Return a rational function with 1 - rho^2 as w, numerator and denominator factored."""
-    above, below = (_in_w(part) for part in sp.fraction(sp.together(expr)))
-    return sp.factor(above) / sp.factor(below)
+    parts: Any = [sp.factor(_in_w(part)) for part in sp.fraction(sp.together(expr))]
+    return parts[0] / parts[1]
 
 
 def _in_w(polynomial: Any) -> Any:

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asymptest.numerics.gram import as_kernel, correlation, effective_rank, psd_sqrt
+from asymptest.numerics.gram import (
+    as_kernel,
+    correlation,
+    correlation_blocks,
+    effective_rank,
+    psd_sqrt,
+)
 from asymptest.theory.errors import KernelError, ShapeError
 
 EPS = np.finfo(np.float64).eps
@@ -142,7 +148,7 @@ def test_correlation_projects_rounding_and_nothing_else() -> None:
 
 
 def test_correlation_refuses_what_is_not_a_kernel() -> None:
-    with pytest.raises(KernelError, match=r"K\[1, 0\] = 1e-10 while K\[1, 1\] = 0.0"):
+    with pytest.raises(KernelError, match=r"K\[(0, 1|1, 0)\] = 1e-10 .*\[1, 1\] = 0.0"):
         correlation([[1.0, 1e-10], [1e-10, 0.0]])
     with pytest.raises(KernelError, match="not symmetric"):
         correlation([[1.0, 0.5], [0.4, 1.0]])
@@ -152,6 +158,50 @@ def test_correlation_refuses_what_is_not_a_kernel() -> None:
         correlation([[np.nan]])
     with pytest.raises(ShapeError, match=r"\(1, 2\)"):
         correlation([[1.0, 2.0]])
+
+
+@given(K=kernels(), data=st.data())
+def test_blocks_are_parts_of_the_correlation(
+    K: np.ndarray, data: st.DataObject
+) -> None:
+    """Any rows, with the columns from the same row on, or all of them."""
+    K = as_kernel(K)
+    block, whole = correlation_blocks(K), correlation(K)
+    start = data.draw(st.integers(0, len(K) - 1))
+    rows = slice(start, start + data.draw(st.integers(1, len(K) + 3)))
+    for columns in (slice(start, None), slice(0, None)):
+        assert (block(rows, columns) == whole[rows, columns]).all()
+
+
+def test_blocks_of_identical_opposite_and_zero_rows() -> None:
+    X = np.array([[1.0, 2.0], [0.0, 0.0], [-0.5, -1.0], [1.0, 2.0], [0.0, 0.0]])
+    block = correlation_blocks(X @ X.T)
+    expected = [[0.0, 1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 1.0, -1.0, 0.0]]
+    assert np.abs(block(slice(1, 3), slice(0, None)) - expected).max() <= 4 * EPS
+    assert block(slice(4, 8), slice(4, None)).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("entry", [1.5, -1.5, np.nextafter(1 + 64 * 4 * EPS, 2)])
+def test_a_block_names_the_entry_by_its_place_in_the_kernel(entry: float) -> None:
+    """Not by its place in the block; and a block without it is not concerned."""
+    K = np.eye(4)
+    K[2, 3] = K[3, 2] = entry
+    block = correlation_blocks(K)
+    with pytest.raises(KernelError, match=rf"K\[2, 3\] = {entry} while K\[2, 2\] = 1"):
+        block(slice(2, 4), slice(2, None))
+    with pytest.raises(KernelError, match=r"K\[3, 2\] = "):
+        block(slice(3, 4), slice(0, None))
+    assert (block(slice(0, 2), slice(0, None)) == np.eye(2, 4)).all()
+
+
+def test_a_block_refuses_what_a_zero_row_cannot_have() -> None:
+    """A variance that underflowed is below 5e-324, and bounds the row's covariances."""
+    K = np.diag([1.0, 4.0, 0.0])
+    K[1, 2] = K[2, 1] = 2 * 2e-162
+    assert (correlation_blocks(K)(slice(1, 3), slice(0, None)) == np.eye(3)[1:]).all()
+    K[1, 2] = K[2, 1] = 2 * 3e-162
+    with pytest.raises(KernelError, match=r"K\[1, 2\] = 6e-162 .* K\[2, 2\] = 0.0"):
+        correlation_blocks(K)(slice(1, 2), slice(1, None))
 
 
 def test_effective_rank_of_known_spectra() -> None:
