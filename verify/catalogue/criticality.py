@@ -94,7 +94,7 @@ def _zeros(_: Any) -> list[arb]:
 
 GELU = Enclosure(_gelu((3 + sp.sqrt(17)) / 2), _zeros, lambda _: 1.0, 1e-30)
 
-# The digits in print; a public implementation has 0.055514317 for the second.
+# Eight decimals; public code has 0.055514317 for the second.
 SWISH_DIGITS = ("14.32017362", "0.55514317", "1.98800468")
 WITHIN = 1e-9
 
@@ -121,8 +121,8 @@ def _swish(sign: int = -1) -> tuple[arb, arb, arb]:
     return K_star, K_star - weight * second, weight
 
 
-def _printed(digits: tuple[str, ...]) -> Callable[[Any], list[arb]]:
-    """Return numbers as printed: each stands for half a unit of its last place around it."""
+def _rounded(digits: tuple[str, ...]) -> Callable[[Any], list[arb]]:
+    """Return rounded numbers as balls: each stands for half a unit of its last place around it."""
 
     def values(_: Any) -> list[arb]:
         return [arb(d) + arb(0, 0.5 * 10.0 ** -len(d.split(".")[1])) for d in digits]
@@ -131,7 +131,7 @@ def _printed(digits: tuple[str, ...]) -> Callable[[Any], list[arb]]:
 
 
 SWISH = Enclosure(
-    lambda _: list(_swish()), _printed(SWISH_DIGITS), lambda _: 1.0, resolution=1e-7
+    lambda _: list(_swish()), _rounded(SWISH_DIGITS), lambda _: 1.0, resolution=1e-7
 )
 
 # --- None: PolyReLU -------------------------------------------------------------------
@@ -245,26 +245,26 @@ CLAIMS = (
             sp.Eq(symbol, sp.Float(digits, 10))
             for symbol, digits in zip((K_STAR, C_B, C_W), SWISH_DIGITS, strict=True)
         ),
-        source=Source(BOOK, "section 5.3.4", "printed"),
+        source=Source(BOOK, "section 5.3.4"),
         instances=st.just(None),
         evidence=(SWISH,),
         mutants={
             "C_b = 0.055514317": replace(
-                SWISH, right=_printed((SWISH_DIGITS[0], "0.055514317", SWISH_DIGITS[2]))
+                SWISH, right=_rounded((SWISH_DIGITS[0], "0.055514317", SWISH_DIGITS[2]))
             ),
             "K* = 14.3200890": replace(
-                SWISH, right=_printed(("14.3200890", *SWISH_DIGITS[1:]))
+                SWISH, right=_rounded(("14.3200890", *SWISH_DIGITS[1:]))
             ),
             "C_W of ReLU": replace(
-                SWISH, right=_printed((*SWISH_DIGITS[:2], "2.00000000"))
+                SWISH, right=_rounded((*SWISH_DIGITS[:2], "2.00000000"))
             ),
         },
-        limits="The printed digits; that there is no other critical point is not shown.",
+        limits="Eight decimals; that there is no other critical point is not shown.",
     ),
     Claim(
         name="criticality/polyrelu-none",
         statement=(sp.Ge(CHI_PARALLEL - CHI_PERP, 0),),
-        source=Source("Zhuo et al. (2025), PolyCom", "its activation; derived here"),
+        source=Source("arXiv 2411.03884 (Zhuo et al., ICLR 2025)", "PolyReLU"),
         evidence=(Identity(_no_go),),
         mutants={
             "m_p with the next p": Identity(

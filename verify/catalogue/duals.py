@@ -144,7 +144,10 @@ WIDTHS, BIAS = (8, 32, 128), 1e-3
 # sqrt(6). For erf phi^2 <= 1 varies less than for the identity, where it is sqrt(2).
 LIMIT_SPREAD = {"relu": 6**0.5, "erf": 2**0.5}
 # exp has heavy tails: at variance 2 its fourth moment is e^8 times its squared second one.
-SHRINK = {"exp": 8.0, "monomial(3)": 1.0}
+SHRINK = {"exp": 8.0}
+# u^3 has E phi^4 = 46 (E phi^2)^2 at any variance: 1 % takes a while, and shows no more than
+# the polynomials of degree 3 that are here.
+MEASURED = tuple(phi for phi in (*CLOSED, *BY_QUADRATURE) if phi != act.monomial(3))
 
 
 def _kernel_of(value: sp.Expr, shrink: float) -> Callable[[Kernel], Kernel]:
@@ -242,4 +245,4 @@ MUTANTS: dict[str, dict[str, Callable[[Kernel], Kernel]]] = {
     "gelu_tanh": {"ReLU for GELU": _of(act.relu)},
 }
 
-CLAIMS = (*NUMBERS, *map(_networks_claim, (*CLOSED, *BY_QUADRATURE)))
+CLAIMS = (*NUMBERS, *map(_networks_claim, MEASURED))

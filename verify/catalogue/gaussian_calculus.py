@@ -146,10 +146,8 @@ def _dual_claim(phi: Activation) -> Claim:
 
 
 def slug(phi: Activation) -> str:
-    """Return a name without parentheses, spaces or slashes."""
-    return (
-        phi.name.replace("(", "-").replace(")", "").replace(", ", "-").replace("/", ":")
-    )
+    """Return the name of a family, without parameters."""
+    return phi.name.split("(")[0].strip("_").replace("_", "-")
 
 
 # --- Differential equations -----------------------------------------------------------
