@@ -6,10 +6,12 @@ Source: Roberts, Yaida and Hanin (2022), chapter 5.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy as sp
 from jaxtyping import Float
 from scipy import optimize, special
 
@@ -17,14 +19,22 @@ from asymptest.numerics.compile import activation_function
 from asymptest.numerics.duals import checked, dual, dual_entry
 from asymptest.numerics.quadrature import mean_quadrature
 from asymptest.theory.activations import Activation
-from asymptest.theory.criticality import Criticality, Universality, near_zero
+from asymptest.theory.criticality import (
+    Criticality,
+    Universality,
+    near_zero,
+    weight_at_zero,
+)
 from asymptest.theory.criticality import criticality as symbolic
-from asymptest.theory.errors import ArgumentError, NoClosedFormError
+from asymptest.theory.errors import AccuracyError, ArgumentError, NoClosedFormError
+from asymptest.theory.pieces import derivative
 
 Array = Float[np.ndarray, "..."]
 
 # Where a critical K* > 0 is looked for, in steps of a fifth of an octave.
 VARIANCES = (2.0 ** np.arange(-13, 13, 0.2)).tolist()
+# Where the sign of C_W Q(K) - K is read off, the first that is more than rounding.
+SMALL = np.array([1e-4, 1e-3, 1e-2])
 # Quadrature knows the susceptibilities this well, relative to Q(K) / K.
 NOISE = 1e-11
 
@@ -80,6 +90,8 @@ def chi_perp(
 ) -> Float[np.ndarray, "..."]:
     """Return C_W E phi'(u)^2, infinite if phi jumps; arguments as for `chi_parallel`."""
     variances = _positive(K)
+    if derivative(phi.expr).has(sp.DiracDelta):
+        return np.full(variances.shape, np.inf)
     size = np.sqrt(variances.reshape(-1))
     one = np.ones_like(size)
     with np.errstate(divide="ignore"):
@@ -132,16 +144,24 @@ def criticality(phi: Activation) -> Criticality:
     try:
         return symbolic(phi)
     except NoClosedFormError:
-        at_zero = near_zero(phi)
+        at_zero, weight = near_zero(phi), weight_at_zero(phi)
     coefficients = at_zero[1:] if at_zero else (None, None)
+    if weight is not None and (at_zero is None or at_zero[1] == 0):
+        drift = float(weight) * q_map(phi, SMALL) / SMALL - 1
+        if drift[np.argmax(np.abs(drift) > NOISE)] < -NOISE:
+            return Criticality(
+                Universality.ZERO, 0.0, float(weight), 0.0, *coefficients
+            )
 
     def mismatch(K: float) -> float:
         return float(chi_parallel(phi, K) - chi_perp(phi, K))
 
-    signs = [_sign(phi, K, mismatch(K)) for K in VARIANCES]
-    for low, high, here, there in zip(
-        VARIANCES[:-1], VARIANCES[1:], signs[:-1], signs[1:], strict=True
-    ):
+    there = 0.0
+    for low, high in pairwise(VARIANCES):
+        try:
+            here, there = there, _sign(phi, high, mismatch(high))
+        except (AccuracyError, ArgumentError):  # phi overflows at this variance
+            break
         if here * there >= 0:
             continue
         found: Any = optimize.root_scalar(mismatch, bracket=(low, high), xtol=1e-13)

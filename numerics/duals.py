@@ -39,6 +39,7 @@ PLAIN = (1e-70, 1e70)
 CELLS = 2**15  # of a kernel at a time, so that temporaries stay in the cache
 CLOSE = 1e-13  # relative gap of two rules that counts as agreement
 HALVINGS = 60
+BLOCK = 256  # gaps at a time, each with some fifty panels
 # Shares of the way from 0, or of what is left to pi.
 _SHARES = 0.5 ** np.arange(28)
 EDGES = np.pi / 2 * np.concatenate([[0], _SHARES[::-1], 2 - _SHARES[1:], [2]])
@@ -157,7 +158,13 @@ def c_map_gap(
             value = dual_entry(phi, 1).at(a, a, rho, w)
         return scale[rows, None] * value * np.sin(s)
 
-    return _from_zero(slope, angle).reshape(K.shape)
+    found = np.empty(angle.shape)
+    for start in range(0, len(angle), BLOCK):
+        part = np.arange(start, min(start + BLOCK, len(angle)))
+        found[part] = _from_zero(
+            lambda rows, s, part=part: slope(part[rows], s), angle[part]
+        )
+    return found.reshape(K.shape)
 
 
 def _second_moment(phi: Activation, K: Array) -> Array:

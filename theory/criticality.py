@@ -20,16 +20,17 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation, with_steps, x
 from asymptest.theory.dual_maps import K, homogeneity, q_map, slope_moment
-from asymptest.theory.errors import ArgumentError, NoClosedFormError
+from asymptest.theory.errors import NoClosedFormError
+from asymptest.theory.pieces import derivative
 
 
 class Universality(StrEnum):
     """The universality class of an activation, from what its critical point looks like."""
 
     SCALE_INVARIANT = "scale-invariant"  # every K is critical
-    ZERO = "K* = 0"  # K decays to 0 like 1 / depth
+    ZERO = "K* = 0"  # K decays to 0, like 1 / depth where phi is smooth at 0
     HALF_STABLE = "half-stable"  # an isolated K* > 0
     NONE = "none"
 
@@ -87,6 +88,42 @@ def near_zero(phi: Activation) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     )
 
 
+def weight_at_zero(phi: Activation) -> sp.Expr | None:
+    """Return C_W = 2 / (s_+^2 + s_-^2), critical at K* = 0, s_+- the slopes on each side of 0.
+
+    None if phi(0) is not 0 on both sides, or phi is flat there.
+
+    >>> from asymptest.theory.activations import leaky_relu
+    >>> weight_at_zero(leaky_relu(0))
+    2
+    """
+    sides = [_branch(phi, side) for side in (1, -1)]
+    if any(sp.simplify(branch.subs(x, 0)) != 0 for branch in sides):
+        return None
+    slopes = [sp.simplify(branch.diff(x).subs(x, 0)) for branch in sides]
+    square = sp.simplify(slopes[0] ** 2 + slopes[1] ** 2)
+    return None if square == 0 or not square.is_finite else 2 / square
+
+
+def _branch(phi: Activation, side: int) -> Any:
+    """Return phi next to 0 on one side, where each of its steps is constant."""
+    near = sp.Rational(side, 10**12)
+
+    def value(argument: Any, *_: Any) -> Any:
+        return sp.Integer(1) if argument.subs(x, near) > 0 else sp.Integer(0)
+
+    return with_steps(phi.expr).replace(sp.Heaviside, value)
+
+
+def _decays(phi: Activation, weight: sp.Expr) -> bool:
+    """Whether K' = C_W Q(K) < K for small K: by a_1, or by Q at two small variances."""
+    expansion = near_zero(phi)
+    if expansion is not None and expansion[1] != 0:
+        return bool(expansion[1].is_negative)
+    drift = weight * q_map(phi) / K - 1
+    return all(sp.N(drift.subs(K, sp.Rational(1, 10**n)), 60) < 0 for n in (6, 8))
+
+
 def criticality(phi: Activation) -> Criticality:
     """Return the critical initialisation of an activation and its universality class.
 
@@ -103,24 +140,24 @@ def criticality(phi: Activation) -> Criticality:
         return Criticality(
             Universality.SCALE_INVARIANT, zero, sp.simplify(K / q_map(phi)), K
         )
+    if derivative(phi.expr).has(sp.DiracDelta):  # a jump: chi_perp is infinite
+        return Criticality(Universality.NONE)
     at_zero = near_zero(phi)
-    if at_zero is not None and at_zero[1].is_negative:
-        return Criticality(Universality.ZERO, zero, at_zero[0], zero, *at_zero[1:])
     coefficients = at_zero[1:] if at_zero else (None, None)
+    weight = weight_at_zero(phi)
+    if weight is not None and _decays(phi, weight):
+        return Criticality(Universality.ZERO, zero, weight, zero, *coefficients)
     for root in _zeros(phi):
         C_W = 1 / slope_moment(phi).subs(K, root)
         C_b = root - C_W * q_map(phi).subs(K, root)
-        if not C_b.is_negative:
+        if sp.N(C_b) >= 0:
             return Criticality(Universality.HALF_STABLE, C_b, C_W, root, *coefficients)
     return Criticality(Universality.NONE, a_1=coefficients[0], b_1=coefficients[1])
 
 
 def _zeros(phi: Activation) -> list[sp.Expr]:
     """Return the K > 0 where E phi phi'' vanishes."""
-    try:
-        difference: Any = sp.factor(sp.together(mismatch(phi)))
-    except ArgumentError:  # a jump: chi_perp is infinite
-        return []
+    difference: Any = sp.factor(sp.together(mismatch(phi)))
     if difference.is_positive or difference.is_negative:
         return []
     found = []

@@ -109,7 +109,14 @@ def c_map(phi: Activation) -> sp.Expr:
     2*asin(rho)/pi
     """
     dual = put({p: K, q: K, c: rho * K}, product_moment(phi.expr, phi.expr).value)
-    return sp.simplify(dual / q_map(phi))
+    return sp.simplify(dual / _divisor(phi))
+
+
+def _divisor(phi: Activation) -> sp.Expr:
+    second = q_map(phi)
+    if second == 0:
+        raise ArgumentError(f"{phi.name} is 0, and its C-map would be divided by Q = 0")
+    return second
 
 
 def c_slope(phi: Activation) -> sp.Expr:
@@ -118,7 +125,7 @@ def c_slope(phi: Activation) -> sp.Expr:
     Raises:
         NoClosedFormError, ArgumentError: as `slope_moment`.
     """
-    return sp.simplify(K * slope_moment(phi) / q_map(phi))
+    return sp.simplify(K * slope_moment(phi) / _divisor(phi))
 
 
 def chi_parallel(phi: Activation) -> sp.Expr:

@@ -17,9 +17,9 @@ HERMITE = 4  # coefficients shown: a_0 ... a_4
 
 CLASSES = {
     Universality.SCALE_INVARIANT: "scale-invariant: every K is critical",
-    Universality.ZERO: "K* = 0: the variance decays like 1 / (-a_1 depth)",
+    Universality.ZERO: "K* = 0: the variance decays to 0, like 1 / (-a_1 depth) if a_1 < 0",
     Universality.HALF_STABLE: "half-stable: an isolated critical K* > 0",
-    Universality.NONE: "none: no critical point that attracts from some side",
+    Universality.NONE: "none: no critical K* > 0, and K = 0 does not attract",
 }
 
 

@@ -1,14 +1,16 @@
 """Derivations by name: a network's recursion, or all about an activation, step by step."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
-from asymptest import theory
+from asymptest import numerics, theory
 from asymptest.theory.activations import Activation
-from asymptest.theory.errors import ArgumentError
-from asymptest.theory.gaussian_calculus import dual, has_closed_form
+from asymptest.theory.errors import ArgumentError, NoClosedFormError
+from asymptest.theory.gaussian_calculus import dual
 from asymptest.theory.network import Composable, Network
 from asymptest.theory.portrait import portrait
 from asymptest.theory.recursion import recursion
@@ -49,7 +51,6 @@ def derive(target: str) -> Derivation:
 
     Raises:
         ArgumentError: if the target is neither.
-        NoClosedFormError: if an activation has no closed form.
     """
     if ":" not in target:
         return _of_activation(parse_activation(target))
@@ -60,9 +61,8 @@ def derive(target: str) -> Derivation:
 
 
 def documented() -> tuple[str, ...]:
-    """Return the names of the activations that have a closed form, parameters filled in."""
-    plain = (name for name in _plain() if has_closed_form(getattr(theory, name)))
-    return (*sorted(plain), *PAGES)
+    """Return the names of all activations, those with parameters at one value of them."""
+    return (*sorted(_plain()), *PAGES)
 
 
 def load_network(target: str) -> Network:
@@ -127,11 +127,46 @@ def _number(text: str, whole: str) -> sp.Expr:
     return value
 
 
+# What is evaluated, at variance 1, where it has no closed form.
+NUMBERS: dict[str, Callable[[Activation], Any]] = {
+    "Mean": lambda phi: numerics.mean(phi, 1.0),
+    "Q-map": lambda phi: numerics.q_map(phi, 1.0),
+    "Fourth moment": lambda phi: numerics.fourth_moment(phi, 1.0),
+    "Slope of the C-map at 1": lambda phi: (
+        numerics.chi_perp(phi, 1.0) / numerics.q_map(phi, 1.0)
+    ),
+    "Parallel susceptibility": lambda phi: numerics.chi_parallel(phi, 1.0),
+    "Perpendicular susceptibility": lambda phi: numerics.chi_perp(phi, 1.0),
+}
+
+
 def _of_activation(phi: Activation) -> Derivation:
-    steps, results = dual(phi).steps, portrait(phi)
+    try:
+        steps = dual(phi).steps
+    except NoClosedFormError:  # the results say so
+        steps = ()
+    results = tuple(_with_number(phi, *entry) for entry in portrait(phi))
     lines = [f"{heading}: {_line(result)}" for heading, result in results]
     title = f"{phi.name}: phi(x) = {phi.expr}"
     return Derivation(title, steps, results, "\n".join(lines))
+
+
+def _with_number(
+    phi: Activation, heading: str, result: sp.Basic | str
+) -> tuple[str, sp.Basic | str]:
+    """Return an entry, with a number where there is no closed form."""
+    if not isinstance(result, str) or "no rule reduces" not in result:
+        return heading, result
+    if heading == "Universality class":
+        point = numerics.criticality(phi)
+        values = {"K*": point.K_star, "C_b": point.C_b, "C_W": point.C_W}
+        shown = (f"{k} = {float(v):.8g}" for k, v in values.items() if v is not None)
+        return heading, "; ".join([str(point.universality.value), *shown])
+    if heading not in NUMBERS:
+        return heading, "no closed form; asymptest.numerics evaluates it"
+    factor = "C_W * " if "susceptibility" in heading else ""
+    number = float(NUMBERS[heading](phi))
+    return heading, f"no closed form; at K = 1: {factor}{number:.8g}"
 
 
 def _line(result: sp.Basic | str) -> str:

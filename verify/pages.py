@@ -111,7 +111,8 @@ def _markdown(derivation: Derivation) -> str:
     for heading, result in derivation.results:
         statement = f" {result}" if isinstance(result, str) else _formula(result)
         parts.append(f"**{heading}.**{statement}" if heading else statement)
-    parts.append("## Derivation of the dual")
+    if derivation.steps:
+        parts.append("## Derivation of the dual")
     for step in derivation.steps:
         parts.append(f"**{step.name}.** {step.reason}{_formula(step.result)}")
     return "\n\n".join(parts)

@@ -314,6 +314,15 @@ def test_c_map_gap_anywhere(
     assert gap_defect(name, gap, 10**log_K, found) <= 1e-12
 
 
+@pytest.mark.parametrize("name", ["sin", "cos", "gaussian", "erf", "gelu"])
+@pytest.mark.parametrize("K", [1e8, 1e19])
+def test_c_map_gap_at_large_variances(name: str, K: float) -> None:
+    """The C-map falls within gaps of 1 / K, which fixed nodes do not see."""
+    gaps = np.array([1e-3 / K, 1 / K, 30 / K, 1e-5, 0.5, 1.0])
+    for gap, value in zip(gaps, c_map_gap(CASES[name][0], gaps, K), strict=True):
+        assert gap_defect(name, gap, K, value) <= 1e-12
+
+
 @pytest.mark.parametrize("K", [1e-3, 1.0, 100.0])
 def test_c_map_gap_of_exp(K: float) -> None:
     """1 - C = -expm1(-K gap), which NumPy has."""
@@ -532,6 +541,7 @@ def test_entrywise_is_the_dual_of_each_entry(K: np.ndarray, case: Any) -> None:
     scale = np.sqrt(np.outer(variances, variances))
     assert (found == found.T).all()
     budget = 16 * EPS * unit * steepness(scale, 1 - rho**2)
+    np.fill_diagonal(budget, 16 * EPS * np.diagonal(unit))  # rho = 1, without rounding
     assert (np.abs(found - expected) <= budget).all()
 
 
@@ -553,6 +563,12 @@ def test_entrywise_on_identical_opposite_and_zero_rows() -> None:
     assert np.abs(steps[0] - [0.5, 0.5, 0, 0.25, 0.25]).max() <= 4 * EPS
     # A variance of zero is a zero row, and at a jump the mean of both sides counts.
     assert steps[3, 3] == 0.5
+
+
+def test_entrywise_on_the_diagonal_is_at_correlation_one() -> None:
+    """sqrt(2)^2 is above 2 by a digit, and asin(1 - eps) is 1e-8 off."""
+    found = entrywise(dual_entry(act.step), np.array([[2.0, 1.0], [1.0, 2.0]]))
+    assert np.abs(found - [[1 / 2, 1 / 3], [1 / 3, 1 / 2]]).max() <= 2 * EPS
 
 
 def test_entrywise_by_quadrature() -> None:

@@ -118,7 +118,7 @@ def test_critical_at_zero(phi: Activation, C_W: Any, a_1: Any, b_1: Any) -> None
         (act.silu, lambda z: z / (1 + mp.exp(-z))),
         (act.polynomial(0, 2, 1, -2), lambda z: 2 * z + z * z - 2 * z**3),
     ],
-    ids=str,
+    ids=lambda value: value.name if isinstance(value, Activation) else "",
 )
 def test_expansion_at_zero(phi: Activation, function: Function) -> None:
     """K' - K = a_1 K^2 and chi_perp - 1 = b_1 K, both up to a factor 1 + O(K).

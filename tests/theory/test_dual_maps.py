@@ -215,6 +215,40 @@ def test_mean_and_second_moment_are_integrals(name: str, variance: sp.Rational):
     assert number(q_map(phi), {K: variance}) == near(expected)
 
 
+@pytest.mark.parametrize(
+    ("expr", "function", "kinks"),
+    [
+        (
+            sp.exp(t) * sp.erf(t / 2 + 1),
+            lambda z: np.exp(z) * special.erf(z / 2 + 1),
+            (),
+        ),
+        (
+            t**3 * sp.exp(-(t**2) - t / 3) * sp.erf(2 * t - 1),
+            lambda z: z**3 * np.exp(-(z**2) - z / 3) * special.erf(2 * z - 1),
+            (),
+        ),
+        (
+            t**2 * sp.exp(1 - t) * sp.Heaviside(2 * t - 1),
+            lambda z: z**2 * np.exp(1 - z) * (z > 0.5),
+            (0.5,),
+        ),
+        (
+            sp.sin(2 * t) * sp.Heaviside(t) * sp.exp(-(t**2) / 2),
+            lambda z: np.sin(2 * z) * (z > 0) * np.exp(-(z**2) / 2),
+            (0,),
+        ),
+        (sp.sin(t) * sp.erf(t / 2), lambda z: np.sin(z) * special.erf(z / 2), ()),
+    ],
+    ids=str,
+)
+def test_mean_of_products(expr: Any, function: Function, kinks: tuple[float, ...]):
+    """The mean exists in closed form for more than the dual does."""
+    for variance in VARIANCES:
+        found = number(mean(Activation("product", expr)), {p: variance})
+        assert found == near(gaussian_mean(function, variance, kinks))
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if name not in NO_FOURTH])
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_fourth_moment_is_an_integral(name: str, variance: sp.Rational):

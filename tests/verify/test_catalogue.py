@@ -51,7 +51,7 @@ def test_every_claim_comes_out_as_expected(claim: Claim) -> None:
 
 def test_a_verdict_replays() -> None:
     """The same seed gives the same numbers, another seed others."""
-    claim = CLAIMS["gaussian/erf-networks"]
+    claim = CLAIMS["duals/erf-networks"]
     first, again, other = (check(claim, "quick", seed) for seed in (3, 3, 4))
     assert first.evidence == again.evidence
     assert first.evidence != other.evidence
@@ -67,7 +67,7 @@ def test_lemma_7_shrinks_to_the_known_counterexample() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["wick/heads-average-kernels", "wick/normalised-skip", "gaussian/relu-networks"],
+    ["wick/heads-average-kernels", "wick/normalised-skip", "duals/relu-networks"],
 )
 def test_wrong_weights_are_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights 3 % too large in the finite network alone turn a claim red."""

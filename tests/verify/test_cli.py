@@ -254,7 +254,6 @@ def test_a_prefix_finds_all_its_claims_in_whatever_files_they_are() -> None:
         (["derive", "leaky_relu(1/0)"], ["'1/0'"]),
         (["derive", "leaky_relu(exit())"], ["no activation"]),
         (["derive", "leaky_relu(exit)"], ["'exit'", "no number"]),
-        (["derive", "silu"], ["quadrature"]),
         (["derive", "{networks}:number"], ["must be a network", "int"]),
         (["kernel", "{networks}:deep"], ["--input", "--text"]),
         (["kernel", "{networks}:deep", "--text", "no.txt"], ["no.txt", "default"]),

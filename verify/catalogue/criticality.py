@@ -3,7 +3,7 @@
 Source: Roberts, Yaida and Hanin (2022), chapter 5; for PolyReLU, Zhuo et al. (2025).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,11 +12,19 @@ import sympy as sp
 from flint import arb
 from hypothesis import strategies as st
 
-from asymptest.numerics.balls import ball
 from asymptest.numerics.dual_maps import criticality as evaluated
 from asymptest.numerics.enclosure import mean_enclosure
-from asymptest.theory.activations import Activation, gelu, silu, tanh, x
-from asymptest.theory.criticality import criticality, mismatch, near_zero
+from asymptest.theory.activations import (
+    Activation,
+    erf,
+    gelu,
+    polynomial,
+    silu,
+    sin,
+    tanh,
+    x,
+)
+from asymptest.theory.criticality import mismatch, near_zero
 from asymptest.theory.dual_maps import C_W, K, q_map, same_variable, slope_moment
 from asymptest.theory.pieces import derivative
 from asymptest.theory.substitution import put
@@ -48,7 +56,7 @@ def _scale_invariant(weight: sp.Expr, slope: sp.Expr | None = None) -> Equations
 # --- K* = 0 ---------------------------------------------------------------------------
 
 
-def _at_zero(quarters: int = 3) -> Equations:
+def _at_zero(quarters: int = 3, sign: int = 1) -> Equations:
     """K' - K = a_1 K^2 + ... and chi_perp - 1 = b_1 K, from E phi^2 to second order.
 
     E (s_1 u + s_2 u^2 / 2 + s_3 u^3 / 6)^2 = s_1^2 K + (3/4 s_2^2 + s_1 s_3) K^2 + O(K^3).
@@ -58,66 +66,49 @@ def _at_zero(quarters: int = 3) -> Equations:
     second = sp.expand(same_variable(phi, phi) / s_1**2)
     slope = sp.expand(same_variable(phi.diff(x), phi.diff(x)) / s_1**2)
     ratio = (s_2 / s_1) ** 2
-    weight, a_1, b_1 = near_zero(tanh) or (sp.nan,) * 3
-    return {
+    found: Equations = {
         "a_1": second.coeff(K, 2) - (s_3 / s_1 + quarters * ratio / 4),
         "b_1": slope.coeff(K, 1) - (s_3 / s_1 + ratio),
-        "tanh: C_W": weight - 1,
-        "tanh: a_1": a_1 + 2,
-        "tanh: b_1": b_1 + 2,
     }
-
-
-def _tanh_bends_up() -> Equations:
-    return _at_zero() | {"tanh: a_1": (near_zero(tanh) or (sp.nan,) * 3)[1] - 2}
+    for phi in (gelu, erf, sin, polynomial(0, 2, 1, -2)):
+        weight, a_1, b_1 = near_zero(phi) or (sp.nan,) * 3
+        shrunk = sp.limit((weight * q_map(phi) / K - 1) / K, K, 0, "+")
+        bent = sp.limit((weight * slope_moment(phi) - 1) / K, K, 0, "+")
+        found |= {f"{phi}: a_1": shrunk - a_1, f"{phi}: b_1": bent - sign * b_1}
+    weight, a_1, b_1 = near_zero(tanh) or (sp.nan,) * 3
+    return found | {"tanh": abs(weight - 1) + abs(a_1 + 2) + abs(b_1 + 2)}
 
 
 # --- Half-stable ----------------------------------------------------------------------
 
 
-def _gelu(K_star: sp.Expr) -> Callable[[Any], list[arb]]:
-    """Return the four quantities that are 0 at GELU's critical point, as balls."""
-    point = criticality(gelu)
-    at = {K: K_star}
-    parts = [
-        put(at, mismatch(gelu)),
-        point.C_W * put(at, sp.diff(q_map(gelu), K)) - 1,
-        point.C_W * put(at, slope_moment(gelu)) - 1,
-        K_star - point.C_b - point.C_W * put(at, q_map(gelu)),
-    ]
-    return lambda _: [ball(part, prec=256) for part in parts]
-
-
-def _zeros(_: Any) -> list[arb]:
-    return [arb(0)] * 4
-
-
-GELU = Enclosure(_gelu((3 + sp.sqrt(17)) / 2), _zeros, lambda _: 1.0, 1e-30)
-
-# Eight decimals; public code has 0.055514317 for the second.
-SWISH_DIGITS = ("14.32017362", "0.55514317", "1.98800468")
 WITHIN = 1e-9
+# Eight decimals; for SWISH public code has 0.055514317 as C_b.
+DIGITS = {
+    "gelu": ("3.56155281", "0.17292239", "1.98305826"),
+    "silu": ("14.32017362", "0.55514317", "1.98800468"),
+}
 
 
 @lru_cache(maxsize=4)
-def _swish(sign: int = -1) -> tuple[arb, arb, arb]:
-    """Return K*, C_b and C_W of SiLU, with K* between two certified signs of the mismatch.
+def _half_stable(phi: Activation) -> tuple[arb, arb, arb]:
+    """Return K*, C_b and C_W, with K* between two certified signs of the mismatch.
 
-    chi_parallel / C_W = E phi^2 (u^2 - K) / (2 K^2); the mutant has the other sign.
+    The mismatch is E phi^2 (u^2 - K) / (2 K^2) - E phi'^2, straight from the integrals.
     """
-    phi, slope = silu.expr, sp.diff(silu.expr, x)
+    value, slope = phi.expr, sp.diff(phi.expr, x)
 
     def gap(at: float) -> arb:
-        weight = (x**2 + sign * sp.Rational(at)) / (2 * sp.Rational(at) ** 2)
-        parallel = mean_enclosure(phi**2 * weight, at, accuracy=1e-15)
+        weight = (x**2 - sp.Rational(at)) / (2 * sp.Rational(at) ** 2)
+        parallel = mean_enclosure(value**2 * weight, at, accuracy=1e-15)
         return parallel - mean_enclosure(slope**2, at, accuracy=1e-15)
 
-    middle = float(evaluated(silu).K_star or 0.0)
+    middle = float(evaluated(phi).K_star or 0.0)
     if not gap(middle - WITHIN) * gap(middle + WITHIN) < 0:
         return arb("nan"), arb("nan"), arb("nan")
     K_star = arb(middle, 2 * WITHIN)
     weight = 1 / mean_enclosure(slope**2, K_star, accuracy=1e-12)
-    second = mean_enclosure(phi**2, K_star, accuracy=1e-12)
+    second = mean_enclosure(value**2, K_star, accuracy=1e-12)
     return K_star, K_star - weight * second, weight
 
 
@@ -130,9 +121,39 @@ def _rounded(digits: tuple[str, ...]) -> Callable[[Any], list[arb]]:
     return values
 
 
-SWISH = Enclosure(
-    lambda _: list(_swish()), _rounded(SWISH_DIGITS), lambda _: 1.0, resolution=1e-7
-)
+def _point(phi: Activation) -> Enclosure:
+    return Enclosure(
+        lambda _: list(_half_stable(phi)),
+        _rounded(DIGITS[phi.name]),
+        lambda _: 1.0,
+        resolution=1e-7,
+    )
+
+
+def _half_stable_claim(
+    name: str, phi: Activation, wrong: Mapping[str, tuple[str, ...]]
+) -> Claim:
+    evidence = _point(phi)
+    return Claim(
+        name=f"criticality/{name}",
+        statement=tuple(
+            sp.Eq(symbol, sp.Float(digits, 10))
+            for symbol, digits in zip((K_STAR, C_B, C_W), DIGITS[phi.name], strict=True)
+        ),
+        source=Source(BOOK, "section 5.3.4"),
+        instances=st.just(None),
+        evidence=(evidence,),
+        mutants={
+            n: replace(evidence, right=_rounded(digits)) for n, digits in wrong.items()
+        },
+        limits="Eight decimals; that there is no other critical point is not shown.",
+    )
+
+
+def _gelu_root(root: sp.Expr) -> Callable[[], Equations]:
+    """Return the derived mismatch of GELU at a variance."""
+    return lambda: {"mismatch": put({K: root}, mismatch(gelu))}
+
 
 # --- None: PolyReLU -------------------------------------------------------------------
 
@@ -223,43 +244,38 @@ CLAIMS = (
         evidence=(Identity(_at_zero),),
         mutants={
             "s_2^2 / 4 for 3/4 s_2^2": Identity(lambda: _at_zero(quarters=1)),
-            "tanh grows away from 0": Identity(_tanh_bends_up),
+            "b_1 with the other sign": Identity(lambda: _at_zero(sign=-1)),
         },
-        limits="The first two orders in K; tanh as the example.",
+        limits="The first two orders in K, for five activations.",
     ),
     Claim(
-        name="criticality/gelu",
+        name="criticality/gelu-root",
         statement=(sp.Eq(K_STAR, (3 + sp.sqrt(17)) / 2),),
         source=Source(BOOK, "section 5.3.4"),
-        instances=st.just(None),
-        evidence=(GELU,),
+        evidence=(Identity(_gelu_root((3 + sp.sqrt(17)) / 2)),),
         mutants={
-            "sqrt(13) for sqrt(17)": replace(GELU, left=_gelu((3 + sp.sqrt(13)) / 2)),
-            "K* of SWISH": replace(GELU, left=_gelu(sp.Rational(SWISH_DIGITS[0]))),
+            "sqrt(13) for sqrt(17)": Identity(_gelu_root((3 + sp.sqrt(13)) / 2)),
+            "the sum for its half": Identity(_gelu_root(3 + sp.sqrt(17))),
         },
-        limits="K* as a zero of the mismatch, to 30 digits; that it is the only one is not shown.",
+        limits="A zero of the derived mismatch; criticality/gelu has the integrals.",
     ),
-    Claim(
-        name="criticality/swish",
-        statement=tuple(
-            sp.Eq(symbol, sp.Float(digits, 10))
-            for symbol, digits in zip((K_STAR, C_B, C_W), SWISH_DIGITS, strict=True)
-        ),
-        source=Source(BOOK, "section 5.3.4"),
-        instances=st.just(None),
-        evidence=(SWISH,),
-        mutants={
-            "C_b = 0.055514317": replace(
-                SWISH, right=_rounded((SWISH_DIGITS[0], "0.055514317", SWISH_DIGITS[2]))
-            ),
-            "K* = 14.3200890": replace(
-                SWISH, right=_rounded(("14.3200890", *SWISH_DIGITS[1:]))
-            ),
-            "C_W of ReLU": replace(
-                SWISH, right=_rounded((*SWISH_DIGITS[:2], "2.00000000"))
-            ),
+    _half_stable_claim(
+        "gelu",
+        gelu,
+        {
+            "C_W of ReLU": (*DIGITS["gelu"][:2], "2.00000000"),
+            "C_b = 0": (DIGITS["gelu"][0], "0.00000000", DIGITS["gelu"][2]),
+            "the tanh approximation": ("3.55677284", "0.17289520", "1.98288824"),
         },
-        limits="Eight decimals; that there is no other critical point is not shown.",
+    ),
+    _half_stable_claim(
+        "swish",
+        silu,
+        {
+            "C_b = 0.055514317": (DIGITS["silu"][0], "0.055514317", DIGITS["silu"][2]),
+            "K* = 14.3200890": ("14.3200890", *DIGITS["silu"][1:]),
+            "C_W of ReLU": (*DIGITS["silu"][:2], "2.00000000"),
+        },
     ),
     Claim(
         name="criticality/polyrelu-none",

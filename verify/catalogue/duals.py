@@ -88,7 +88,7 @@ def _numbers_claim(
     evidence = Enclosure(_computed(slack), exact, _scale, 4 * slack, share)
     off = 8 * slack
     return Claim(
-        name=f"gaussian/{name}",
+        name=f"duals/{name}",
         statement=(sp.Le(sp.Symbol("error"), sp.Float(slack, 2) * sp.Symbol("scale")),),
         source=HERE,
         instances=cases,
@@ -186,7 +186,7 @@ def _networks_claim(phi: Activation) -> Claim:
         wrong = variants(dual(phi).value)
         mutants = {name: _kernel_of(value, shrink) for name, value in wrong.items()}
     return Claim(
-        name=f"gaussian/{slug(phi)}-networks",
+        name=f"duals/{slug(phi)}-networks",
         statement=(statement(phi),),
         source=SOURCES.get(phi.name, HERE),
         instances=kernels_of_size(POSITIONS),
