@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["ASYMPTEST_CACHE"] = tempfile.mkdtemp(prefix="asymptest-")
     atexit.register(shutil.rmtree, os.environ["ASYMPTEST_CACHE"], ignore_errors=True)
 
+import sympy as sp
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -32,3 +33,16 @@ install_import_hook(
 # Elsewhere: no deadline, since the first call into torch takes seconds, and a failing
 # example prints what replays it.
 settings.register_profile("default", deadline=None, print_blob=True)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name an expression or an activation as it is written, alike in all workers.
+
+    pytest numbers what it cannot name, and a representation may hold an address.
+    """
+    if isinstance(val, sp.Basic):
+        return str(val)
+    # Imported here, after the hook above.
+    from asymptest.theory.activations import Activation
+
+    return repr(val) if isinstance(val, Activation) else None

@@ -267,7 +267,7 @@ def derive(
         Path | None, typer.Option(help="Write pages into a folder instead.")
     ] = None,
 ) -> None:
-    """Derive an activation's dual and what follows, or a network's recursion."""
+    """Derive an activation's dual, or a network's recursion."""
     from asymptest.verify.derivation import derive as derivation
     from asymptest.verify.derivation import documented
     from asymptest.verify.pages import render, write

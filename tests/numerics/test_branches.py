@@ -36,9 +36,7 @@ PIECES: list[tuple[Any, list[Any], list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("expr", "kinks", "parts"), PIECES, ids=lambda v: "" if callable(v) else str(v)
-)
+@pytest.mark.parametrize(("expr", "kinks", "parts"), PIECES)
 def test_a_function_is_split_at_its_kinks(
     expr: Any, kinks: list[Any], parts: list[Any]
 ) -> None:
@@ -54,9 +52,7 @@ def test_a_function_is_split_at_its_kinks(
             assert branch.over(acb(at)).real.overlaps(exact + arb(0, 1e-14))
 
 
-@pytest.mark.parametrize(
-    ("expr", "kinks", "parts"), PIECES, ids=lambda v: "" if callable(v) else str(v)
-)
+@pytest.mark.parametrize(("expr", "kinks", "parts"), PIECES)
 @settings(max_examples=30)
 @given(start=st.floats(-4, 4), length=st.floats(-3, 1), inside=st.floats(0, 1))
 def test_on_and_sup_hold_at_every_point(

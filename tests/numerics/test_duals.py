@@ -228,7 +228,6 @@ def test_opposite_waves_do_not_cancel() -> None:
         (act.polynomial(2, 0, 1), 2 * (2 + 3)),
         (Activation("shifted erf", 2 * sp.erf(t / 2) + 1), 1.0),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 1.0])
 def test_zero_variance(phi: Activation, expected: float | None, rho: float) -> None:
@@ -243,9 +242,7 @@ def test_zero_variance(phi: Activation, expected: float | None, rho: float) -> N
     assert dual(phi, 0, 0, rho) == pytest.approx(at_zero**2, rel=1e-13, abs=1e-300)
 
 
-@pytest.mark.parametrize(
-    "phi", [act.step, act.sign], ids=lambda v: "" if callable(v) else str(v)
-)
+@pytest.mark.parametrize("phi", [act.step, act.sign])
 def test_zero_variance_at_a_jump_is_the_limit(phi: Activation) -> None:
     """u still has a sign: the dual is that of any variance."""
     for rho in (-1.0, -0.5, 0.0, 1.0):
@@ -347,11 +344,7 @@ def test_the_difference_from_one_would_not_do(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "phi",
-    [act.sin, act.erf, act.tanh, act.monomial(3)],
-    ids=lambda v: "" if callable(v) else str(v),
-)
+@pytest.mark.parametrize("phi", [act.sin, act.erf, act.tanh, act.monomial(3)])
 def test_c_map_of_an_odd_function_is_odd(phi: Activation) -> None:
     """(1 - C(rho)) + (1 - C(-rho)) = 2."""
     gaps = np.array([1e-9, 0.2, 1.0])
@@ -368,7 +361,7 @@ EVEN = [
 ]
 
 
-@pytest.mark.parametrize("phi", EVEN, ids=lambda v: "" if callable(v) else str(v))
+@pytest.mark.parametrize("phi", EVEN)
 def test_c_map_gap_of_an_even_function_closes_at_two(phi: Activation) -> None:
     """Opposite inputs are equal ones: C(-rho) = C(rho), to relative accuracy."""
     closing = np.array([2.0**-51, 2.0**-40, 2.0**-20, 0.5])  # 2 - these are floats
@@ -402,9 +395,7 @@ OPEN: list[tuple[Activation, Function, Callable[..., np.ndarray]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("phi", "function", "difference"), OPEN, ids=lambda f: getattr(f, "name", "")
-)
+@pytest.mark.parametrize(("phi", "function", "difference"), OPEN)
 @pytest.mark.parametrize("K", [0.3, 1.0])
 def test_c_map_gap_by_quadrature(
     phi: Activation, function: Function, difference: Callable[..., np.ndarray], K: float
@@ -441,7 +432,6 @@ def test_c_map_gap_by_quadrature(
             lambda z: mp.mpf(2) if z > 0.5 else mp.mpf(0),
         ),
     ],
-    ids=lambda f: getattr(f, "name", ""),
 )
 def test_the_smallest_gaps_have_the_slope_of_the_c_map(
     phi: Activation, function: Any, slope: Any
@@ -474,7 +464,6 @@ def test_the_smallest_gaps_have_the_slope_of_the_c_map(
         act.gelu_tanh,
         act.hermite(4),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_c_map_gap_is_the_difference_where_that_is_known(phi: Activation) -> None:
     """The integral of the slopes' dual, against the dual of the functions."""
@@ -617,9 +606,7 @@ BAD: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "says"), BAD)
-@pytest.mark.parametrize(
-    "phi", [act.relu, act.tanh], ids=lambda v: "" if callable(v) else str(v)
-)
+@pytest.mark.parametrize("phi", [act.relu, act.tanh])
 def test_bad_arguments_are_named(
     phi: Activation, function: Callable[..., Any], arguments: tuple[Any, ...], says: str
 ) -> None:
@@ -645,7 +632,6 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         (act.monomial(3), 1e150, "which is inf for .* K = 1e[+]150"),
         (act.exp, 1000.0, "which is inf for exp"),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_a_c_map_needs_a_second_moment(phi: Activation, K: float, says: str) -> None:
     """Neither nan nor a warning where E phi^2 is 0 or overflows."""

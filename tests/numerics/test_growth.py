@@ -46,9 +46,7 @@ def value(bound: Growth, at: float) -> arb:
     return bound.factor * arb(1 + at) ** bound.power * (bound.rate * at).exp()
 
 
-@pytest.mark.parametrize(
-    "expr", BOUNDED_ABOVE, ids=lambda v: "" if callable(v) else str(v)
-)
+@pytest.mark.parametrize("expr", BOUNDED_ABOVE)
 @given(exponent=st.floats(-3, 2))
 def test_a_function_stays_below_its_growth(expr: Any, exponent: float) -> None:
     at = 10**exponent
@@ -85,7 +83,6 @@ def test_growth_is_no_larger_than_it_must_be(expr: Any, power: int, rate: int) -
         sp.cosh(t**2),
         sp.gamma(t),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_what_has_no_bound_is_refused(expr: Any) -> None:
     with pytest.raises(UnsupportedError, match="no bound"):

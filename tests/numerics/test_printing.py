@@ -130,7 +130,6 @@ def test_the_code_has_the_value_of_the_expression(expr: Any) -> None:
         (sp.Piecewise((rho, rho > 0), (rho / 10, True)), -0.3, -0.03),
         (sp.E * rho + sp.GoldenRatio, 0.0, (1 + np.sqrt(5)) / 2),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_functions_that_sympy_prints_otherwise(
     expr: Any, at: float, value: float
@@ -174,7 +173,6 @@ def full_size_operations(expr: Any) -> int:
         (rho * w / (2 * a * sp.sqrt(a + 1)), 2),
         (sp.exp(a) * sp.exp(b), 1),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_vectors_are_combined_before_they_meet_a_matrix(expr: Any, count: int) -> None:
     """A product of k vectors and a matrix takes two operations at full size, not k."""
@@ -190,9 +188,7 @@ def test_shared_parts_keep_their_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phi", "count"),
-    [(act.relu, 12), (act.erf, 10), (act.gelu, 24)],
-    ids=lambda v: "" if callable(v) else str(v),
+    ("phi", "count"), [(act.relu, 12), (act.erf, 10), (act.gelu, 24)]
 )
 def test_duals_take_few_operations_at_full_size(phi: Any, count: int) -> None:
     """As many as the stable form has, counted by hand: shared parts and vectors once."""

@@ -211,7 +211,7 @@ def test_against_nested_adaptive_quadrature(phi, kinks, p, q, rho) -> None:
     assert np.abs(gap) <= 1e-12 * scale(phi, *pair(p, q), kinks)
 
 
-@pytest.mark.parametrize("phi", SMOOTH, ids=lambda phi: phi.__name__)
+@pytest.mark.parametrize("phi", SMOOTH)
 @settings(max_examples=5)
 @given(p=variances, q=variances, rho=correlations)
 def test_trapezoid_agrees_with_panels(phi, p, q, rho) -> None:

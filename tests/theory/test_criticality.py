@@ -79,7 +79,6 @@ def test_gelu_is_half_stable() -> None:
         (act.leaky_relu(-2), sp.Rational(2, 5)),
         (Activation("scaled", sp.Max(0, -3 * t)), sp.Rational(2, 9)),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_scale_invariant(phi: Activation, C_W: Any) -> None:
     """C_W = 2 / (a_+^2 + a_-^2), C_b = 0, and every K is critical."""
@@ -99,7 +98,6 @@ def test_scale_invariant(phi: Activation, C_W: Any) -> None:
         (Activation("x bell", t * sp.exp(-(t**2))), 1, -6, -6),
         (Activation("kink elsewhere", sp.sin(t) + sp.Max(0, t - 1)), 1, -1, -1),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_critical_at_zero(phi: Activation, C_W: Any, a_1: Any, b_1: Any) -> None:
     """C_W = 1 / phi'(0)^2, and K decays because a_1 < 0."""
@@ -161,7 +159,6 @@ def test_expansion_at_zero(phi: Activation, function: Function) -> None:
         Activation("Phi", (1 + sp.erf(t)) / 2),
         Activation("constant", sp.Integer(3)),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_no_critical_point(phi: Activation) -> None:
     """E phi phi'' has one sign, or phi jumps, or C_b would have to be negative."""
@@ -196,11 +193,7 @@ def test_polyrelu_is_never_critical(coefficients: tuple[int, ...]) -> None:
     assert difference.is_positive
 
 
-@pytest.mark.parametrize(
-    "phi",
-    [act.silu, act.softplus, act.gelu_tanh],
-    ids=lambda v: "" if callable(v) else str(v),
-)
+@pytest.mark.parametrize("phi", [act.silu, act.softplus, act.gelu_tanh])
 def test_what_needs_quadrature_says_where_to_go(phi: Activation) -> None:
     """With a_1 > 0, or none, a K* > 0 has to be looked for."""
     with pytest.raises(NoClosedFormError, match=r"numerics"):
@@ -223,7 +216,6 @@ def test_zeros_that_are_no_roots_of_a_polynomial_say_where_to_go() -> None:
         Activation("bump", t * sp.exp(-(t**2)) * sp.Heaviside(t)),
         Activation("spline", t * sp.Abs(t) + t),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_what_is_not_critical_at_zero(phi: Activation) -> None:
     """It must be smooth at 0 and vanish there, but not its slope."""

@@ -240,7 +240,6 @@ def test_mean_and_second_moment_are_integrals(name: str, variance: sp.Rational):
         ),
         (sp.sin(t) * sp.erf(t / 2), lambda z: np.sin(z) * special.erf(z / 2), ()),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_mean_of_products(expr: Any, function: Function, kinks: tuple[float, ...]):
     """The mean exists in closed form for more than the dual does."""
@@ -361,7 +360,6 @@ def test_derivative_dual_is_the_derivative_of_the_dual(name: str):
         act.polyrelu(0, 1),
         Activation("scaled step", sp.Heaviside(-3 * t)),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_derivative_dual_is_the_derivative_as_an_identity(phi: Activation):
     """SymPy reduces the difference to zero; the slope of a jump is a delta, and counts."""
@@ -472,11 +470,7 @@ def test_hermite_coefficients_of_exp_and_relu(k: int):
         assert hermite_coefficient(act.relu, k) == (sp.sqrt(K) / 2 if k == 1 else 0)
 
 
-@pytest.mark.parametrize(
-    "phi",
-    [act.relu, act.erf, act.gelu, act.sin, act.step],
-    ids=lambda v: "" if callable(v) else str(v),
-)
+@pytest.mark.parametrize("phi", [act.relu, act.erf, act.gelu, act.sin, act.step])
 def test_mehler_series_is_the_dual(phi: Activation):
     """E phi(u) phi(v) = sum_k a_k(p) a_k(q) r^k, at unlike variances and both signs of r."""
     one, other = VARIANCES
@@ -528,18 +522,13 @@ def test_hermite_degrees_are_not_negative():
         (act.tanh, None),
         (act.softplus, None),
     ],
-    ids=lambda v: "" if callable(v) else str(v),
 )
 def test_homogeneity(phi: Activation, degree: Any):
     """phi(t x) = t^k phi(x) for all t > 0, or no k."""
     assert homogeneity(phi) == degree
 
 
-@pytest.mark.parametrize(
-    "phi",
-    [act.tanh, act.silu, act.softplus],
-    ids=lambda v: "" if callable(v) else str(v),
-)
+@pytest.mark.parametrize("phi", [act.tanh, act.silu, act.softplus])
 def test_without_a_closed_form_each_quantity_says_so(phi: Activation):
     """None of them returns an unevaluated expectation."""
     quantities = (q_map, slope_moment, c_map, c_slope, derivative_dual, chi_parallel)

@@ -171,9 +171,7 @@ USERS: list[tuple[str, sp.Expr, Function]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("phi", "function"), FORMS, ids=lambda f: getattr(f, "name", "")
-)
+@pytest.mark.parametrize(("phi", "function"), FORMS)
 def test_closed_form_is_the_integral(phi: Activation, function: Function):
     """dual(phi) equals the two-dimensional integral, on and off the diagonal."""
     value = dual(phi).value
@@ -248,9 +246,7 @@ def test_product_of_two_functions(left: int, right: int):
         assert number(value, at) == pytest.approx(expected, rel=1e-8, abs=1e-10), at
 
 
-@pytest.mark.parametrize(
-    ("phi", "function"), FORMS, ids=lambda f: getattr(f, "name", "")
-)
+@pytest.mark.parametrize(("phi", "function"), FORMS)
 def test_moment_is_the_integral(phi: Activation, function: Function):
     """E phi(u), by quadrature on each half axis; mean() is the same in p."""
     for s in (0.3, 1.0, 4.0):

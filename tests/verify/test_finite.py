@@ -253,7 +253,7 @@ THEIRS: list[tuple[Activation, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("phi", "theirs"), THEIRS, ids=lambda part: repr(part)[:20])
+@pytest.mark.parametrize(("phi", "theirs"), THEIRS)
 def test_activations_are_torchs(phi: Activation, theirs: Any) -> None:
     X = torch.cat(
         [torch.linspace(-8, 8, 999, dtype=torch.float64), torch.zeros(1).double()]
