@@ -43,10 +43,12 @@ class Entry:
         at: (a, b, rho, w) -> value: standard deviations, correlation, 1 - rho^2.
         fast: (a, b, covariance, a^2 b^2 - covariance^2) -> value, if there is such a form;
             it needs a b to be well within the square root of the range of floats.
+        shift: what `fast` wants added to both variances, and so to a^2 and b^2.
     """
 
     at: Callable[..., Any]
     fast: Callable[..., Any] | None = None
+    shift: float = 0.0
 
     def with_numbers(self, values: list[float]) -> "Entry":
         """Return the entry with the numbers that its functions take last."""
@@ -54,7 +56,9 @@ class Entry:
         if not values or fast is None:
             return self
         return Entry(
-            lambda *arrays: at(*arrays, *values), lambda *arrays: fast(*arrays, *values)
+            lambda *arrays: at(*arrays, *values),
+            lambda *arrays: fast(*arrays, *values),
+            self.shift,
         )
 
 
@@ -104,12 +108,30 @@ def closed_form(value: Any) -> Entry:
 
 def _entry(value: Any, symbols: tuple[sp.Symbol, ...]) -> Entry:
     moments = {rho: covariance / (a * b), w: determinant / (a * b) ** 2}
+    fast, shift = _shifted(put(moments, value))
     return Entry(
         function([a, b, rho, w, *symbols], value, VECTORS),
-        function(
-            [a, b, covariance, determinant, *symbols], put(moments, value), VECTORS
-        ),
+        function([a, b, covariance, determinant, *symbols], fast, VECTORS),
+        shift,
     )
+
+
+def _shifted(value: Any) -> tuple[Any, float]:
+    """Return the value in terms of variances a^2 + s, b^2 + s, and s; s = 0 if it needs a, b.
+
+    Then determinant + s (a^2 + b^2) + s^2 is a determinant too: that saves two sums of
+    matrices for erf, whose kernel depends on nothing else.
+    """
+    sums = [part for part in value.atoms(sp.Add) if part.has(determinant)]
+    shifts = {part.coeff(a, 2) / part.coeff(determinant) for part in sums}
+    if len(shifts) != 1 or not (s := shifts.pop()).is_positive:
+        return value, 0.0
+    whole = determinant + s * (a**2 + b**2) + s**2
+    factors = {part: part.coeff(determinant) for part in sums}
+    if any(sp.expand(part - f * whole) != 0 for part, f in factors.items()):
+        return value, 0.0
+    new = value.xreplace({part: f * determinant for part, f in factors.items()})
+    return (value, 0.0) if new.has(a, b) else (new, float(s))
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ theorem it is an integral without cancellation,
 in the angle s, in which the kinks' square roots are smooth too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -35,6 +35,8 @@ from asymptest.theory.pieces import derivative
 Array = Float[np.ndarray, "..."]
 # Standard deviations between which products of four neither overflow nor underflow.
 PLAIN = (1e-70, 1e70)
+# Shifts that may make up a variance: so many digits a shifted determinant loses near rho = 1.
+FEW = 1000
 
 CELLS = 2**15  # of a kernel at a time, so that temporaries stay in the cache
 CLOSE = 1e-13  # relative gap of two rules that counts as agreement
@@ -47,30 +49,44 @@ EDGES = np.pi / 2 * np.concatenate([[0], _SHARES[::-1], 2 - _SHARES[1:], [2]])
 
 def entrywise(entry: Entry, K: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
     """Return a function of any two entries of a kernel as a matrix, exactly symmetric."""
-    size, correlation = np.sqrt(np.diagonal(K)), correlation_blocks(K)
-    is_plain = bool(PLAIN[0] < size.min() and size.max() < PLAIN[1])
-    result, start = np.empty_like(K), 0
-    while start < len(K):
-        stop = start + max(1, CELLS // (len(K) - start))
-        rows, rest, start = slice(start, stop), slice(start, None), stop
-        a, b, block = size[rows, None], size[None, rest], result[rows, rest]
-        det = _determinant(a * b, K[rows, rest]) if is_plain and entry.fast else None
-        with np.errstate(divide="ignore"):  # atan(c / 0) is pi / 2
-            if det is not None and entry.fast is not None:
-                block[:] = entry.fast(a, b, K[rows, rest], det)
+    variance, correlation = np.diagonal(K), correlation_blocks(K)
+    size = np.sqrt(variance)
+    most = np.sqrt(FEW * entry.shift) if entry.shift else PLAIN[1]
+    fast = entry.fast if PLAIN[0] < size.min() and size.max() < most else None
+    shifted = np.sqrt(variance + entry.shift)
+    of_shifted = entry.shift * (2 * variance + entry.shift)  # det on the diagonal
+    result = np.empty_like(K)
+    with np.errstate(divide="ignore"):  # atan(c / 0) is pi / 2
+        for rows, rest in _strips(len(K)):
+            a, b, c = shifted[rows, None], shifted[None, rest], K[rows, rest]
+            det = _determinant(a * b, c, of_shifted[rows]) if fast else None
+            if fast is not None and det is not None:
+                value = fast(a, b, c, det)
             else:
-                rho = correlation(rows, rest)
-                block[:] = entry.at(a, b, rho, (1 - rho) * (1 + rho))
-        square = block[:, : len(block)]
-        square[:] = 0.5 * square + 0.5 * square.T  # f(a, b) and f(b, a) may round apart
-        result[rest, rows] = block.T
+                a, b, rho = size[rows, None], size[None, rest], correlation(rows, rest)
+                value = entry.at(a, b, rho, (1 - rho) * (1 + rho))
+            value = np.broadcast_to(value, c.shape)  # a number if phi is constant
+            result[rows, rest], result[rest, rows] = value, value.T
+            square = value[:, : len(value)]  # f(a, b) and f(b, a) may round apart
+            result[rows, rows] = np.minimum(square, square.T)
     return result
 
 
+def _strips(T: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and the columns from the diagonal on, of CELLS entries at most."""
+    start = 0
+    while start < T:
+        stop = start + max(1, CELLS // (T - start))
+        yield slice(start, stop), slice(start, None)
+        start = stop
+
+
 def _determinant(
-    scale: Float[np.ndarray, "rows columns"], c: Float[np.ndarray, "rows columns"]
+    scale: Float[np.ndarray, "rows columns"],
+    c: Float[np.ndarray, "rows columns"],
+    diagonal: Float[np.ndarray, " rows"],
 ) -> Float[np.ndarray, "rows columns"] | None:
-    """Return scale^2 - c^2, zero on the diagonal, or None where |c| exceeds the scale.
+    """Return scale^2 - c^2 with that diagonal, or None where |c| exceeds the scale.
 
     It writes over `scale`.
     """
@@ -78,7 +94,7 @@ def _determinant(
     scale += c
     det *= scale
     at = np.arange(len(det))
-    det[at, at] = 0.0
+    det[at, at] = diagonal
     return det if det.min() >= 0 else None
 
 

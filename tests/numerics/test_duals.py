@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from asymptest.numerics.compile import Entry
 from asymptest.numerics.duals import c_map, c_map_gap, dual, dual_entry, entrywise
 from asymptest.numerics.gram import correlation
 from asymptest.theory import activations as act
@@ -558,6 +559,22 @@ def test_entrywise_on_identical_opposite_and_zero_rows() -> None:
     assert np.abs(steps[0] - [0.5, 0.5, 0, 0.25, 0.25]).max() <= 4 * EPS
     # A variance of zero is a zero row, and at a jump the mean of both sides counts.
     assert steps[3, 3] == 0.5
+
+
+@pytest.mark.parametrize("phi", [act.erf, act.gaussian, CASES["bump"][0]])
+@pytest.mark.parametrize("scale", 10.0 ** np.arange(-12, 13))
+def test_entrywise_with_shifted_variances(phi: Activation, scale: float) -> None:
+    """Equal rows have correlation 1 to all digits, at variances far above the shift too."""
+    X = np.random.default_rng(0).normal(size=(6, 12)) * np.sqrt(scale)
+    X[1] = X[0]
+    K, entry = X @ X.T, dual_entry(phi)
+    K[1], K[:, 1] = K[0], K[:, 0]
+    K[1, 1] = K[0, 0]
+    unit = np.sqrt(np.diagonal(entrywise(Entry(entry.at), K)))
+    found, expected = entrywise(entry, K), entrywise(Entry(entry.at), K)
+    assert (np.abs(found - expected) <= 1e-12 * np.outer(unit, unit)).all()
+    if phi is not CASES["bump"][0]:  # which is no function of such a determinant alone
+        assert entry.shift == 0.5
 
 
 def test_entrywise_on_the_diagonal_is_at_correlation_one() -> None:
