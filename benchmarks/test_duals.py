@@ -57,7 +57,6 @@ def ratio(run: Callable[[], object], other: Callable[[], object]) -> float:
 @pytest.mark.parametrize(
     ("phi", "by_hand"),
     [(relu, relu_by_hand), (erf, erf_by_hand), (gelu, gelu_by_hand)],
-    ids=str,
 )
 def test_dual_against_numpy(
     phi: Activation, by_hand: Callable[[np.ndarray], np.ndarray]

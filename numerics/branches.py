@@ -11,8 +11,8 @@ from flint import acb, arb, ctx
 
 from asymptest.numerics.balls import HOLOMORPHIC, REAL, compiled, hull
 from asymptest.numerics.growth import Growth, either, growth
-from asymptest.theory.activations import with_steps, x
-from asymptest.theory.errors import ArgumentError, UnsupportedError
+from asymptest.theory.errors import ArgumentError
+from asymptest.theory.piecewise import intervals, with_steps, x
 
 TILES = 8
 T = sp.Symbol("t", positive=True)  # |x|
@@ -101,7 +101,7 @@ def _branches(expr: Any, prec: int) -> Branches:
             f"a function must be an expression in theory.activations.x; {expr} has "
             f"{sorted(map(str, expr.free_symbols))}"
         )
-    pieces = _pieces(with_steps(expr), -sp.oo, sp.oo)
+    pieces = intervals(with_steps(expr))
     return Branches(
         kinks=tuple(_number(end) for _, end in pieces[:-1]),
         branches=tuple(_branch(piece) for piece, _ in pieces),
@@ -127,37 +127,5 @@ def _growth(pieces: list[tuple[Any, Any]]) -> Growth:
     return reduce(either, map(growth, [*right, *left]))
 
 
-def _pieces(expr: Any, start: Any, end: Any) -> list[tuple[Any, Any]]:
-    """Return (expression without steps, where it ends) from left to right."""
-    steps = sorted(expr.atoms(sp.Heaviside), key=sp.default_sort_key)
-    step = next((s for s in steps if not s.args[0].has(sp.Heaviside)), None)
-    if step is None:
-        return [(expr, end)]
-    switch = step.args[0]
-    roots: Any = sp.solveset(switch, x, sp.Interval.open(start, end))
-    if not (roots.is_empty or roots.is_FiniteSet):
-        raise _unlisted(expr, switch)
-    result: list[tuple[Any, Any]] = []
-    for low, high in pairwise([start, *sorted(roots), end]):
-        value = compiled(switch, (x,), REAL)((_number(_between(low, high)),))
-        if not (value > 0 or value < 0):
-            raise _unlisted(expr, switch)
-        result += _pieces(expr.xreplace({step: sp.Integer(int(value > 0))}), low, high)
-    return result
-
-
-def _between(low: Any, high: Any) -> Any:
-    if low.is_infinite:
-        return sp.Integer(0) if high.is_infinite else high - 1
-    return low + 1 if high.is_infinite else (low + high) / 2
-
-
 def _number(expr: Any) -> arb:
     return compiled(expr, (), REAL)(())
-
-
-def _unlisted(expr: Any, switch: Any) -> UnsupportedError:
-    return UnsupportedError(
-        f"{expr} switches where {switch} = 0, and these points cannot be listed; write it "
-        f"with finitely many switches"
-    )

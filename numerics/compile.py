@@ -15,9 +15,10 @@ import sympy as sp
 
 from asymptest.numerics.printing import function
 from asymptest.numerics.stable import a, b, rho, stable, w
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.definition import K_MATRIX, T
 from asymptest.theory.gaussian_calculus import c, p, q
+from asymptest.theory.piecewise import x
 from asymptest.theory.substitution import number, put
 from asymptest.theory.update import (
     A_MATRIX,

@@ -21,7 +21,7 @@ from asymptest.numerics.compile import Entry, activation_function, closed_form
 from asymptest.numerics.gram import correlation_blocks
 from asymptest.numerics.panels import RULES
 from asymptest.numerics.quadrature import dual_quadrature
-from asymptest.theory.activations import Activation, with_steps, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.errors import (
     AccuracyError,
     ArgumentError,
@@ -31,6 +31,7 @@ from asymptest.theory.errors import (
 )
 from asymptest.theory.gaussian_calculus import product_moment
 from asymptest.theory.pieces import derivative
+from asymptest.theory.piecewise import intervals, with_steps, x
 
 Array = Float[np.ndarray, "..."]
 # Standard deviations between which products of four neither overflow nor underflow.
@@ -254,10 +255,9 @@ def _slope(phi: Activation) -> Activation:
             f"{phi.name} jumps, and E phi'(u) phi'(v) has no closed form for it; "
             f"quadrature does not reach a derivative that is infinite"
         )
-    slope: Any = sp.diff(with_steps(phi.expr), x)
-    return Activation(
-        f"{phi.name}'", slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
-    )
+    parts = intervals(with_steps(phi.expr))
+    slope: Any = sp.Piecewise(*((sp.diff(part, x), x < end) for part, end in parts))
+    return Activation(f"{phi.name}'", slope)
 
 
 def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, *_: Array) -> Array:

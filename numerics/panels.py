@@ -37,6 +37,9 @@ NODES, _WEIGHTS = RULES[DEGREE + 1]
 _VANDER = np.polynomial.legendre.legvander(NODES, DEGREE)
 # Values at the nodes -> Legendre coefficients (discrete orthogonality).
 _TO_LEGENDRE = (_VANDER * _WEIGHTS[:, None]) * (np.arange(DEGREE + 1) + 0.5)
+# Points just inside a panel, and Legendre coefficients -> values there.
+_ENDS = np.array([-1.0, 1.0]) * (1 - 1e-9)
+_AT_ENDS = np.polynomial.legendre.legvander(_ENDS, DEGREE).T
 
 
 def evaluate(phi: Phi, x: np.ndarray) -> np.ndarray:
@@ -127,11 +130,18 @@ def mesh(
     done = []
     for _ in range(64):
         y = evaluate(phi, _nodes(left, right))
-        tail = np.abs(y @ _TO_LEGENDRE)[:, -2:].max(axis=1, initial=0)
+        coefficients = y @ _TO_LEGENDRE
+        tail = np.abs(coefficients)[:, -2:].max(axis=1, initial=0)
+        # A jump between the last node and the end of a panel shows at the end only.
+        nearly = left[:, None] + 0.5 * (right - left)[:, None] * (1 + _ENDS)
+        beyond = np.abs(coefficients @ _AT_ENDS - evaluate(phi, nearly)).max(
+            axis=1, initial=0
+        )
         ends = np.maximum(np.abs(left), np.abs(right))
         size = np.maximum(scale(ends), np.abs(y).max(axis=1, initial=0))
         # At a kink that was not declared, halving ends where numbers end.
-        rough = (tail > RESOLVED * size) & (right - left > 8 * EPS * ends)
+        rough = (tail > RESOLVED * size) | (beyond > 1e3 * RESOLVED * size)
+        rough &= right - left > 8 * EPS * ends
         done.append(left[~rough])
         if not rough.any():
             break

@@ -12,9 +12,8 @@ from typing import Any
 import sympy as sp
 
 from asymptest.theory.errors import ArgumentError, UnsupportedError
+from asymptest.theory.piecewise import with_steps, x
 from asymptest.theory.substitution import expression
-
-x = sp.Symbol("x", real=True)
 
 
 @dataclass(frozen=True)
@@ -81,49 +80,6 @@ def _is_zero(difference: sp.Expr) -> bool:
     if sample.is_number and abs(sample) > 1e-9:
         return False  # at a fraction of the cost of a proof
     return sp.simplify(in_steps).expand() == 0
-
-
-def with_steps(expr: sp.Expr) -> sp.Expr:
-    """Return `expr` with Max, Abs, sign and Piecewise written in Heaviside steps.
-
-    Equal almost everywhere, and what has probability zero changes no Gaussian mean.
-
-    >>> with_steps(sp.Piecewise((x, x > 0), (x / 10, True)))
-    x*(1 - Heaviside(x))/10 + x*Heaviside(x)
-    """
-    one_line: Any = expr.replace(sp.Piecewise, _cases)
-    return one_line.rewrite(sp.Heaviside)
-
-
-def _cases(*cases: Any) -> Any:
-    value, remaining = sp.Integer(0), sp.Integer(1)
-    for expr, condition in cases:
-        holds = _indicator(condition)
-        value += remaining * holds * expr
-        remaining *= 1 - holds
-    return value
-
-
-def _indicator(condition: Any) -> Any:
-    """Return 1 where a condition holds and 0 where not, almost everywhere."""
-    match condition.func:
-        case sp.Gt | sp.Ge | sp.Lt | sp.Le:
-            return sp.Heaviside(condition.gts - condition.lts)
-        case sp.true.func | sp.Ne:
-            return sp.Integer(1)
-        case sp.false.func | sp.Eq:
-            return sp.Integer(0)
-        case sp.Not:
-            return 1 - _indicator(condition.args[0])
-        case sp.And:
-            return sp.Mul(*map(_indicator, condition.args))
-        case sp.Or:
-            return 1 - sp.Mul(*(1 - _indicator(part) for part in condition.args))
-        case _:
-            raise UnsupportedError(
-                f"the condition {condition} of a Piecewise is no inequality; write it "
-                f"with <, >, &, | and ~"
-            )
 
 
 identity = Activation("identity", x)

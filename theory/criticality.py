@@ -20,10 +20,11 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, with_steps, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.dual_maps import K, homogeneity, q_map, slope_moment
 from asymptest.theory.errors import NoClosedFormError
 from asymptest.theory.pieces import derivative
+from asymptest.theory.piecewise import with_steps, x
 
 
 class Universality(StrEnum):

@@ -16,10 +16,11 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, with_steps, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError, NoClosedFormError
 from asymptest.theory.gaussian_calculus import c, moment, p, product_moment, q
 from asymptest.theory.pieces import delta, derivative, pieces
+from asymptest.theory.piecewise import with_steps, x
 from asymptest.theory.substitution import put
 
 K = sp.Symbol("K", positive=True)  # variance of the pre-activations

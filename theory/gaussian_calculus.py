@@ -25,9 +25,10 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.errors import NoClosedFormError
 from asymptest.theory.pieces import H, Piece, delta, derivative, pieces
+from asymptest.theory.piecewise import x
 from asymptest.theory.steps import Derived, E, Step, equate
 from asymptest.theory.store import stored
 from asymptest.theory.substitution import put, summands

@@ -13,8 +13,8 @@ from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.activations import with_steps, x
 from asymptest.theory.errors import NoClosedFormError
+from asymptest.theory.piecewise import with_steps, x
 
 H, delta = sp.Heaviside, sp.DiracDelta
 WAVES = (sp.sin, sp.cos, sp.sinh, sp.cosh)
@@ -97,10 +97,15 @@ def _at_its_point(term: Any) -> Any:
 
 def _flat(expr: sp.Expr) -> sp.Expr:
     """Return a sum of products, with steps that increase and exponentials for waves."""
-    waves = _in_steps(expr).replace(
-        lambda e: isinstance(e, WAVES) and e.has(x), lambda e: e.rewrite(sp.exp)
+    return sp.expand(
+        _in_steps(expr).replace(_is_exponential, lambda e: e.rewrite(sp.exp))
     )
-    return sp.expand(waves)
+
+
+def _is_exponential(e: Any) -> bool:
+    if e.is_Pow:
+        return e.exp.has(x) and not e.base.has(x) and bool(e.base.is_positive)
+    return isinstance(e, WAVES) and e.has(x)
 
 
 def _in_steps(expr: sp.Expr) -> sp.Expr:

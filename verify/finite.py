@@ -18,7 +18,7 @@ from torch import Tensor as Array
 from torch import nn
 
 from asymptest.numerics.attention import as_numpy, mask_array
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.definition import (
     HEADS,
     K_OUT,
@@ -49,6 +49,7 @@ from asymptest.theory.network import (
     as_network,
 )
 from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.piecewise import x
 from asymptest.theory.rules import State, after
 from asymptest.theory.substitution import number
 from asymptest.theory.wick.tensors import Index, Poly

@@ -12,8 +12,9 @@ from asymptest.numerics.ball_rules import gauss
 from asymptest.numerics.branches import Branches, branches
 from asymptest.numerics.cells import Plane, integrate
 from asymptest.numerics.conditional import Law, broad
-from asymptest.theory.activations import relu, step, x
+from asymptest.theory.activations import relu, step
 from asymptest.theory.errors import AccuracyError
+from asymptest.theory.piecewise import x
 
 CUT = arb(16)  # of a standard normal, 1e-57
 FINE = arb(1e-25)

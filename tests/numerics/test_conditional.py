@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from asymptest.numerics.balls import hull
 from asymptest.numerics.branches import Branches, branches
 from asymptest.numerics.conditional import Conditional, Law, bell_sup, broad, narrow
-from asymptest.theory.activations import relu, x
+from asymptest.theory.activations import relu
+from asymptest.theory.piecewise import x
 
 REACH = 14.0  # beyond which the Gaussian has 2e-44 left
 GIVEN = {  # g, and E g(m + w z)

@@ -22,8 +22,9 @@ from asymptest.numerics.compile import Entry
 from asymptest.numerics.duals import c_map, c_map_gap, dual, dual_entry, entrywise
 from asymptest.numerics.gram import correlation
 from asymptest.theory import activations as act
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
+from asymptest.theory.piecewise import x
 
 EPS = float(np.finfo(float).eps)
 t = sp.Symbol("t")

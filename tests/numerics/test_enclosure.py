@@ -19,8 +19,8 @@ from mpmath import mpf
 
 from asymptest.numerics.enclosure import dual_enclosure, mean_enclosure
 from asymptest.theory import activations
-from asymptest.theory.activations import x
 from asymptest.theory.errors import AccuracyError
+from asymptest.theory.piecewise import x
 
 relu, step, tanh = (
     a.expr for a in (activations.relu, activations.step, activations.tanh)

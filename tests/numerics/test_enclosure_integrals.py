@@ -18,7 +18,7 @@ from mpmath import mpf
 
 from asymptest.numerics.enclosure import dual_enclosure
 from asymptest.theory import activations
-from asymptest.theory.activations import x
+from asymptest.theory.piecewise import x
 
 hard_tanh = sp.Min(1, sp.Max(-1, x))
 shifted_relu = (x - sp.sqrt(2)) * sp.Heaviside(x - sp.sqrt(2))

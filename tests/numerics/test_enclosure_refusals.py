@@ -8,8 +8,8 @@ from flint import arb
 
 from asymptest.numerics.enclosure import dual_enclosure, mean_enclosure
 from asymptest.theory import activations
-from asymptest.theory.activations import x
 from asymptest.theory.errors import AccuracyError, ArgumentError, UnsupportedError
+from asymptest.theory.piecewise import x
 
 relu = activations.relu.expr
 

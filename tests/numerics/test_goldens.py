@@ -33,7 +33,7 @@ from asymptest.theory import (
     relu,
     sign,
 )
-from asymptest.theory.activations import x
+from asymptest.theory.piecewise import x
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 TANGENTS = sorted((GOLDENS / "neural-tangents").glob("*.npz"))

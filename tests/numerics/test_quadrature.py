@@ -227,6 +227,7 @@ def test_trapezoid_agrees_with_panels(phi, p, q, rho) -> None:
 @settings(max_examples=5)
 @given(p=variances, q=variances, rho=correlations)
 @example(p=1.0, q=6.5e-5, rho=-0.5)  # 0.3 is 37 standard deviations away
+@example(p=1e-5, q=0.00020423272318478746, rho=-1.0)  # 0.3 is next to an edge
 @example(p=34.7, q=0.066, rho=0.99995)  # a trapezoid in step with a kink agrees falsely
 def test_kinks_are_found_if_not_declared(phi, kinks, p, q, rho) -> None:
     arguments = triple(p, q, rho)

@@ -22,11 +22,11 @@ from asymptest.theory.activations import (
     silu,
     sin,
     tanh,
-    x,
 )
 from asymptest.theory.criticality import mismatch, near_zero
 from asymptest.theory.dual_maps import C_W, K, q_map, same_variable, slope_moment
 from asymptest.theory.pieces import derivative
+from asymptest.theory.piecewise import x
 from asymptest.theory.substitution import put
 from asymptest.verify.claim import Claim, Enclosure, Identity, Source
 

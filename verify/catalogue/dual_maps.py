@@ -13,9 +13,10 @@ import sympy as sp
 from hypothesis import strategies as st
 
 from asymptest.numerics.duals import c_map_gap
-from asymptest.theory.activations import leaky_relu, x
+from asymptest.theory.activations import leaky_relu
 from asymptest.theory.dual_maps import rho
 from asymptest.theory.gaussian_calculus import c, p, product_moment, q
+from asymptest.theory.piecewise import x
 from asymptest.theory.substitution import put
 from asymptest.verify.claim import Claim, Exact, Identity, Source
 

@@ -17,7 +17,7 @@ from asymptest.numerics.balls import ball
 from asymptest.numerics.dual_maps import q_map
 from asymptest.numerics.enclosure import dual_enclosure
 from asymptest.theory import activations as act
-from asymptest.theory.activations import Activation, x
+from asymptest.theory.activations import Activation
 from asymptest.theory.gaussian_calculus import (
     c,
     dual,
@@ -28,6 +28,7 @@ from asymptest.theory.gaussian_calculus import (
     tidy,
 )
 from asymptest.theory.pieces import derivative
+from asymptest.theory.piecewise import x
 from asymptest.theory.steps import E
 from asymptest.theory.substitution import put
 from asymptest.verify.boxes import Box, boxes
