@@ -21,7 +21,7 @@ class Activation:
     """A pointwise nonlinearity, `Activation("mine", expr)` with one free symbol.
 
     Raises:
-        ArgumentError: if the expression has more than one free symbol.
+        ArgumentError: if the expression has more than one free symbol, or is not real.
 
     >>> Activation("half", sp.Symbol("t") / 2).expr
     x/2
@@ -39,6 +39,13 @@ class Activation:
             )
         for symbol in expr.free_symbols:
             expr = expr.subs(symbol, x)
+        for at in (sp.Rational(-7, 10), sp.Rational(7, 10)):
+            value: Any = expr.subs(x, at).evalf()
+            if value.is_number and abs(sp.im(value)) > 1e-9:
+                raise ArgumentError(
+                    f"Activation {self.name!r} must be real at every real number; "
+                    f"{expr} is {value.evalf(4)} at {at}"
+                )
         object.__setattr__(self, "expr", expr)
 
     @property

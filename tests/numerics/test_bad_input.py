@@ -213,6 +213,11 @@ SYMBOLS = [
         r"'leaky_relu\(s\)' must be an expression in one variable.*\['s', 'x'\]",
     ),
     case(
+        lambda: Activation("root", sp.sqrt(s)),
+        ArgumentError,
+        r"'root' must be real.* sqrt\(x\) is 0.8367\*I at -7/10",
+    ),
+    case(
         lambda: finite(Dense(s), 4),
         ArgumentError,
         r"Dense.variance = s is a symbol; .*give it a number",

@@ -194,15 +194,6 @@ def _no_go(
     }
 
 
-def _critical_at_two() -> Equations:
-    """The mutant: C_W = 2 makes PolyReLU critical as it does ReLU."""
-    phi = Activation("polyrelu", sp.Add(*(x**i * H for i in range(1, DEGREE))))
-    return {
-        "chi_perp": 2 * slope_moment(phi) - 1,
-        "chi_parallel": 2 * sp.diff(q_map(phi), K) - 1,
-    }
-
-
 CLAIMS = (
     Claim(
         name="criticality/scale-invariant",
@@ -289,7 +280,6 @@ CLAIMS = (
             "i j for (i (i - 1) + j (j - 1)) / 2": Identity(
                 lambda: _no_go(count=lambda i, j: sp.Integer(i * j))
             ),
-            "critical at C_W = 2": Identity(_critical_at_two),
         },
         limits=f"Coefficients a_i >= 0 as symbols, up to degree {DEGREE}; equality only if "
         f"a_2 = a_3 = ... = 0.",
