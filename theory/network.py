@@ -142,9 +142,14 @@ class RMSNorm(Composable):
 
     With eps = 0 a zero row has no direction; its kernel is taken as the limit of small
     independent rows, 1 on the diagonal and 0 elsewhere, where the finite layer gives nan.
+
+    Args:
+        eps: added to the mean square.
+        affine: whether a trainable gain follows, 1 at initialisation.
     """
 
     eps: Number = 0
+    affine: bool = False
 
     def __post_init__(self) -> None:
         check_variance(self.eps, "RMSNorm.eps")
@@ -152,9 +157,15 @@ class RMSNorm(Composable):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(Composable):
-    """Each row, its mean removed, divided by sqrt(its mean square + eps)."""
+    """Each row, its mean removed, divided by sqrt(its mean square + eps).
+
+    Args:
+        eps: added to the mean square.
+        affine: whether a trainable gain and bias follow, 1 and 0 at initialisation.
+    """
 
     eps: Number = 0
+    affine: bool = False
 
     def __post_init__(self) -> None:
         check_variance(self.eps, "LayerNorm.eps")

@@ -196,16 +196,28 @@ class PointwiseModule(nn.Module):
 
 
 class NormModule(nn.Module):
-    """Rows over sqrt(mean square + eps), their mean removed first for LayerNorm."""
+    """Rows over sqrt(mean square + eps), their mean removed first for LayerNorm.
 
-    def __init__(self, eps: float, centre: bool):
+    Where the layer is affine, `gain` and, for LayerNorm, `bias` are (copies, 1, features).
+    """
+
+    def __init__(self, layer: RMSNorm | LayerNorm, features: int, copies: int):
         super().__init__()
-        self.eps, self.centre = eps, centre
+        self.eps = number(layer.eps, f"{type(layer).__name__}.eps")
+        self.centre = isinstance(layer, LayerNorm)
+        shape = (copies, 1, features)
+        self.gain = self.bias = None
+        if layer.affine:
+            self.gain = nn.Parameter(torch.ones(shape, dtype=torch.float64))
+        if layer.affine and self.centre:
+            self.bias = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
     def forward(self, X: Array) -> Array:
         """Normalise each row."""
         Y = X - X.mean(-1, keepdim=True) if self.centre else X
-        return Y / torch.sqrt(Y.square().mean(-1, keepdim=True) + self.eps)
+        Y = Y / torch.sqrt(Y.square().mean(-1, keepdim=True) + self.eps)
+        Y = Y if self.gain is None else Y * self.gain
+        return Y if self.bias is None else Y + self.bias
 
 
 class MixModule(nn.Module):
@@ -303,10 +315,8 @@ def _build(
             module = PointwiseModule(phi)
         case Mlp():
             module, _ = _build(network.layers, state, width, copies, generator)
-        case RMSNorm(eps):
-            module = NormModule(number(eps, "RMSNorm.eps"), centre=False)
-        case LayerNorm(eps):
-            module = NormModule(number(eps, "LayerNorm.eps"), centre=True)
+        case RMSNorm() | LayerNorm():
+            module = NormModule(network, whole(state.width * width), copies)
         case Mix():
             module = MixModule(network)
         case Attention():

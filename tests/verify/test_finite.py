@@ -230,6 +230,22 @@ def test_norms_are_torchs(eps: float) -> None:
     assert close(finite(LayerNorm(eps), 16)(X), layer(X), 16)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_gains_and_biases_are_torchs(copies: int) -> None:
+    X = state(5, 16) + 0.5
+    ours = finite(LayerNorm(affine=True), 16, copies)
+    rms = finite(RMSNorm(0.1, affine=True), 16, copies)
+    assert [p.shape for p in rms.parameters()] == [(copies, 1, 16)]
+    plain = finite(LayerNorm(), 16, copies)
+    assert close(ours(X), plain(X), 16)  # 1 and 0 at initialisation
+    theirs = torch.nn.LayerNorm(16, eps=0.0, dtype=torch.float64)
+    with torch.no_grad():
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.copy_(torch.linspace(-1, 2, 16))
+            mine.copy_(other)
+    assert close(ours(X), theirs(X).expand(copies, -1, -1), 16)
+
+
 THEIRS: list[tuple[Activation, Any]] = [
     (identity, lambda X: X),
     (relu, functional.relu),
