@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import sympy as sp
 from jaxtyping import Float
 from scipy import optimize, special
 
@@ -27,7 +26,7 @@ from asymptest.theory.criticality import (
 )
 from asymptest.theory.criticality import criticality as symbolic
 from asymptest.theory.errors import AccuracyError, ArgumentError, NoClosedFormError
-from asymptest.theory.pieces import derivative
+from asymptest.theory.pieces import jumps
 
 Array = Float[np.ndarray, "..."]
 
@@ -90,7 +89,7 @@ def chi_perp(
 ) -> Float[np.ndarray, "..."]:
     """Return C_W E phi'(u)^2, infinite if phi jumps; arguments as for `chi_parallel`."""
     variances = _positive(K)
-    if derivative(phi.expr).has(sp.DiracDelta):
+    if jumps(phi.expr):
         return np.full(variances.shape, np.inf)
     size = np.sqrt(variances.reshape(-1))
     one = np.ones_like(size)

@@ -30,7 +30,7 @@ from asymptest.theory.errors import (
     UnsupportedError,
 )
 from asymptest.theory.gaussian_calculus import product_moment
-from asymptest.theory.pieces import derivative
+from asymptest.theory.pieces import derivative, jumps
 from asymptest.theory.piecewise import intervals, with_steps, x
 
 Array = Float[np.ndarray, "..."]
@@ -250,7 +250,7 @@ def dual_entry(phi: Activation, order: int = 0) -> Entry:
 
 def _slope(phi: Activation) -> Activation:
     """Return phi' away from its kinks, not expanded: exp(x) H(-x) must not become a difference."""
-    if derivative(phi.expr).has(sp.DiracDelta):
+    if jumps(phi.expr):
         raise UnsupportedError(
             f"{phi.name} jumps, and E phi'(u) phi'(v) has no closed form for it; "
             f"quadrature does not reach a derivative that is infinite"

@@ -21,7 +21,8 @@ class Activation:
     """A pointwise nonlinearity, `Activation("mine", expr)` with one free symbol.
 
     Raises:
-        ArgumentError: if the expression has more than one free symbol, or is not real.
+        ArgumentError: if the expression has more than one free symbol, or is seen not to be
+            real (at 0.7 or -0.7).
 
     >>> Activation("half", sp.Symbol("t") / 2).expr
     x/2
@@ -41,6 +42,11 @@ class Activation:
             expr = expr.subs(symbol, x)
         for at in (sp.Rational(-7, 10), sp.Rational(7, 10)):
             value: Any = expr.subs(x, at).evalf()
+            if value.has(sp.nan, sp.zoo, sp.oo):
+                raise ArgumentError(
+                    f"Activation {self.name!r} must be a number at every real number; "
+                    f"{expr} is {value} at {at}"
+                )
             if value.is_number and abs(sp.im(value)) > 1e-9:
                 raise ArgumentError(
                     f"Activation {self.name!r} must be real at every real number; "

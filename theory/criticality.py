@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import mpmath
 import sympy as sp
 
 from asymptest.theory.activations import Activation
 from asymptest.theory.dual_maps import K, homogeneity, q_map, slope_moment
 from asymptest.theory.errors import NoClosedFormError
-from asymptest.theory.pieces import derivative
+from asymptest.theory.pieces import jumps
 from asymptest.theory.piecewise import with_steps, x
+
+DIGITS = 1000
 
 
 class Universality(StrEnum):
@@ -33,6 +36,7 @@ class Universality(StrEnum):
     SCALE_INVARIANT = "scale-invariant"  # every K is critical
     ZERO = "K* = 0"  # K decays to 0, like 1 / depth where phi is smooth at 0
     HALF_STABLE = "half-stable"  # an isolated K* > 0
+    LINE = "a line of critical points"  # K* is free where C_b >= 0
     NONE = "none"
 
 
@@ -44,7 +48,8 @@ class Criticality:
         universality: the class.
         C_b: critical bias variance; None if there is none.
         C_W: critical weight variance (times the fan-in).
-        K_star: the fixed point of the variance; K itself if every K is one.
+        K_star: the fixed point of the variance; K itself if every K is one (on a line of
+            critical points, every K with C_b >= 0).
         a_1: K' - K = a_1 K^2 + ... at K* = 0, where phi is smooth.
         b_1: chi_perp - 1 = b_1 K + ... there.
     """
@@ -121,8 +126,17 @@ def _decays(phi: Activation, weight: sp.Expr) -> bool:
     expansion = near_zero(phi)
     if expansion is not None and expansion[1] != 0:
         return bool(expansion[1].is_negative)
-    drift = weight * q_map(phi) / K - 1
-    return all(sp.N(drift.subs(K, sp.Rational(1, 10**n)), 60) < 0 for n in (6, 8))
+    exact = weight * q_map(phi) / K - 1
+    roots = {root: root.evalf(DIGITS) for root in exact.atoms(sp.CRootOf)}
+    drift = sp.lambdify(K, exact.xreplace(roots), "mpmath")
+    with mpmath.workdps(DIGITS):
+        for n in (8, 6, 4, 2, 1):  # a drift like exp(-1 / K) shows at larger K only
+            value: Any = drift(mpmath.mpf(10) ** -n)
+            if abs(value) > mpmath.mpf(10) ** (100 - DIGITS):
+                return bool(value < 0)
+    raise NoClosedFormError(
+        f"whether K decays near 0 for {phi.name} does not show in {DIGITS} digits"
+    )
 
 
 def criticality(phi: Activation) -> Criticality:
@@ -141,19 +155,33 @@ def criticality(phi: Activation) -> Criticality:
         return Criticality(
             Universality.SCALE_INVARIANT, zero, sp.simplify(K / q_map(phi)), K
         )
-    if derivative(phi.expr).has(sp.DiracDelta):  # a jump: chi_perp is infinite
+    if jumps(phi.expr):  # chi_perp is infinite
         return Criticality(Universality.NONE)
     at_zero = near_zero(phi)
     coefficients = at_zero[1:] if at_zero else (None, None)
     weight = weight_at_zero(phi)
     if weight is not None and _decays(phi, weight):
         return Criticality(Universality.ZERO, zero, weight, zero, *coefficients)
+    if mismatch(phi) == 0:
+        return _line(phi, coefficients)
     for root in _zeros(phi):
         C_W = 1 / slope_moment(phi).subs(K, root)
         C_b = root - C_W * q_map(phi).subs(K, root)
         if sp.N(C_b) >= 0:
             return Criticality(Universality.HALF_STABLE, C_b, C_W, root, *coefficients)
     return Criticality(Universality.NONE, a_1=coefficients[0], b_1=coefficients[1])
+
+
+def _line(phi: Activation, coefficients: Any) -> Criticality:
+    """Return the critical points if chi_parallel = chi_perp at every K: those with C_b >= 0."""
+    slope = slope_moment(phi)
+    if slope == 0:  # a constant
+        return Criticality(Universality.NONE)
+    C_W = sp.simplify(1 / slope)
+    C_b = sp.simplify(K - C_W * q_map(phi))
+    if all(sp.N(C_b.subs(K, sp.Rational(2) ** n)) < 0 for n in range(-10, 11)):
+        return Criticality(Universality.NONE)
+    return Criticality(Universality.LINE, C_b, C_W, K, *coefficients)
 
 
 def _zeros(phi: Activation) -> list[sp.Expr]:

@@ -102,6 +102,8 @@ def real(value: sp.Expr) -> sp.Expr:
 def _real_part(term: Any) -> Any:
     factor, exponential = _exponential(term)
     (a, b), (size, angle) = _parts(factor), _parts(exponential)
+    if b.has(sp.I) or angle.has(sp.I):  # as erfi(1 + i), which is no real number
+        raise NoClosedFormError(f"no rule writes {term} without the imaginary unit")
     return sp.exp(size) * (a * sp.cos(angle) - b * sp.sin(angle))
 
 

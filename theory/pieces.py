@@ -14,7 +14,7 @@ from typing import Any
 import sympy as sp
 
 from asymptest.theory.errors import NoClosedFormError
-from asymptest.theory.piecewise import with_steps, x
+from asymptest.theory.piecewise import intervals, with_steps, x
 
 H, delta = sp.Heaviside, sp.DiracDelta
 WAVES = (sp.sin, sp.cos, sp.sinh, sp.cosh)
@@ -83,16 +83,47 @@ def derivative(expr: sp.Expr) -> sp.Expr:
     slope = sp.expand(sp.diff(_in_steps(expr), x))
     if not slope.has(delta):
         return slope
-    return sp.Add(*map(_at_its_point, sp.Add.make_args(slope)))
+    rest: list[Any] = []
+    heights: dict[Any, list[Any]] = {}
+    for term in sp.Add.make_args(slope):
+        at, height = _height(term)
+        if at is None:
+            rest.append(term)
+        else:
+            heights.setdefault(at, []).append(height)
+    for at, parts in heights.items():
+        total = sp.simplify(sp.Add(*parts))
+        if not _is_rounding(total, parts):
+            rest.append(total * delta(x - at))
+    return sp.Add(*rest)
 
 
-def _at_its_point(term: Any) -> Any:
+def jumps(expr: sp.Expr) -> bool:
+    """Return whether a function jumps somewhere; then E phi'(u)^2 is infinite.
+
+    Raises:
+        UnsupportedError: if it switches at points that cannot be listed.
+    """
+    intervals(with_steps(expr))
+    return derivative(expr).has(delta)
+
+
+def _height(term: Any) -> tuple[Any, Any]:
+    """Return t and h of a term h delta(x - t), None for another term."""
     for factor in term.atoms(delta):
         line = _line(factor.args[0])
         if line is not None and len(factor.args) == 1:
-            rest = sp.simplify((term / factor).subs(x, -line[1] / line[0]))
-            return rest * factor if rest.is_finite else term
-    return term
+            at = -line[1] / line[0]
+            height = (term / factor).subs(x, at) / abs(line[0])
+            return (at, height) if height.is_finite is not False else (None, term)
+    return None, term
+
+
+def _is_rounding(total: Any, parts: list[Any]) -> bool:
+    """Return whether parts cancel: exactly, or up to the digits of their numbers."""
+    if total == 0 or not total.is_number:
+        return total == 0
+    return bool(abs(total.evalf(30)) <= 1e-14 * sum(abs(p.evalf(30)) for p in parts))
 
 
 def _flat(expr: sp.Expr) -> sp.Expr:

@@ -8,6 +8,7 @@ import sympy as sp
 from asymptest.theory.errors import UnsupportedError
 
 x = sp.Symbol("x", real=True)
+ENDLESS = (sp.floor, sp.ceiling, sp.frac, sp.Mod)  # these jump without end
 
 
 def with_steps(expr: sp.Expr) -> sp.Expr:
@@ -46,6 +47,8 @@ def intervals(expr: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
     >>> intervals(x * sp.Heaviside(x**2 - 1))
     [(x, -1), (0, 1), (x, oo)]
     """
+    if expr.has(*ENDLESS):
+        raise _unlisted(expr, expr)
     return _intervals(expr, -sp.oo, sp.oo)
 
 
@@ -55,17 +58,32 @@ def _intervals(expr: Any, start: Any, end: Any) -> list[tuple[Any, Any]]:
     if step is None:
         return [(expr, end)]
     switch = step.args[0]
-    roots: Any = sp.solveset(switch, x, sp.Interval.open(start, end))
-    if not (roots.is_empty or roots.is_FiniteSet):
-        raise _unlisted(expr, switch)
     result: list[tuple[Any, Any]] = []
-    for low, high in pairwise([start, *sorted(roots), end]):
+    for low, high in pairwise([start, *_roots(expr, switch, start, end), end]):
         value = switch.subs(x, _between(low, high))
         if value.is_zero or not value.is_extended_real:
             raise _unlisted(expr, switch)
         side = sp.Integer(1 if value.is_positive else 0)
         result += _intervals(expr.xreplace({step: side}), low, high)
     return result
+
+
+def _roots(expr: Any, switch: Any, start: Any, end: Any) -> list[Any]:
+    """Return where a switch is zero between start and end, from left to right."""
+    exact = sp.nsimplify(switch, rational=True) if switch.has(sp.Float) else switch
+    slope = sp.diff(exact, x)
+    polynomial = sp.Poly(exact, x) if exact.is_polynomial(x) else None
+    if slope.is_number and slope != 0:
+        found: Any = [-exact.subs(x, 0) / slope]
+    elif polynomial is not None and (
+        polynomial.domain.is_ZZ or polynomial.domain.is_QQ
+    ):
+        found = sp.real_roots(polynomial, multiple=True)
+    else:
+        found = sp.solveset(switch, x, sp.Interval.open(start, end))
+        if not (found.is_empty or found.is_FiniteSet):
+            raise _unlisted(expr, switch)
+    return sorted({root for root in found if start < root < end})
 
 
 def _between(low: Any, high: Any) -> Any:

@@ -13,6 +13,7 @@ import mpmath
 import pytest
 import sympy as sp
 
+from asymptest.numerics import dual_maps
 from asymptest.theory import activations as act
 from asymptest.theory.activations import Activation
 from asymptest.theory.criticality import (
@@ -50,6 +51,38 @@ def gelu_slope(z: Any) -> Any:
 
 def gelu_bend(z: Any) -> Any:
     return (2 - z * z) * mp.npdf(z)
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        Activation("threshold", sp.Max(0, t - 1)),
+        Activation("shrinkage", sp.sign(t) * sp.Max(0, sp.Abs(t) - sp.Rational(1, 2))),
+    ],
+)
+def test_a_line_of_critical_points(phi: Activation) -> None:
+    """E phi phi'' = 0 where phi is linear between kinks at which it vanishes."""
+    found = criticality(phi)
+    assert found.universality is Universality.LINE
+    assert found.K_star == K
+    C_b, C_W = (float(sp.N(sp.sympify(v).subs(K, 2))) for v in (found.C_b, found.C_W))
+    assert C_b > 0
+    assert C_W * float(dual_maps.chi_perp(phi, 2.0)) == pytest.approx(1, rel=1e-12)
+    assert C_W * float(dual_maps.chi_parallel(phi, 2.0)) == pytest.approx(1, rel=1e-9)
+    assert C_b + C_W * float(dual_maps.q_map(phi, 2.0)) == pytest.approx(2, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("phi", "C_W"),
+    [
+        (Activation("relu6", sp.Min(6, sp.Max(0, t))), 2),
+        (Activation("hard tanh", sp.Max(-1, sp.Min(1, t))), 1),
+    ],
+)
+def test_a_drift_below_every_power_is_seen(phi: Activation, C_W: int) -> None:
+    """K' - K is -exp(-18 / K) K at small K: no number of digits shows it at K = 1e-8."""
+    found = criticality(phi)
+    assert (found.universality, found.C_W) == (Universality.ZERO, C_W)
 
 
 def test_gelu_is_half_stable() -> None:

@@ -308,6 +308,22 @@ def test_derivative_is_distributional(
         assert found == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.parametrize(
+    "expr",
+    [
+        sp.sin(x) * H(x - 1),
+        sp.cos(x) * H(x - 1),
+        x * sp.sin(x) * H(x + 1),
+        sp.sin(x) * sp.erf(x + 1),
+        sp.exp(-(x**2)) * sp.cos(3 * x) * H(x + sp.sqrt(2)),
+    ],
+)
+def test_a_wave_with_a_jump_off_the_origin_has_no_closed_mean(expr: Any):
+    """Its error function has a complex argument, and no part of that is zero."""
+    with pytest.raises(NoClosedFormError, match="imaginary"):
+        moment(expr, sp.Integer(1))
+
+
 def test_derivative_keeps_a_delta_only_where_there_is_a_jump():
     """Away from jumps it is a function, so that it has a second moment."""
     assert derivative(sp.Max(0, x)) == H(x)

@@ -8,7 +8,9 @@ import sympy as sp
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from asymptest.numerics.dual_maps import chi_perp
 from asymptest.theory.activations import Activation
+from asymptest.theory.criticality import criticality
 from asymptest.theory.dual_maps import K, q_map, slope_moment
 from asymptest.theory.errors import UnsupportedError
 from asymptest.theory.piecewise import intervals, with_steps, x
@@ -20,6 +22,13 @@ CLIPPED: dict[str, tuple[Any, list[Any]]] = {
     "hard sigmoid": (sp.Min(1, sp.Max(0, x / 6 + sp.Rational(1, 2))), [-3, 3]),
     "hard swish": (x * sp.Min(6, sp.Max(0, x + 3)) / 6, [-3, 3]),
     "parabola": (sp.Abs(x**2 - 1), [-1, 1]),
+    "golden": (sp.Max(0, x**2 - x - 1), [(1 - sp.sqrt(5)) / 2, (1 + sp.sqrt(5)) / 2]),
+    "float": (sp.Max(0, x**2 - 0.3 * x - 0.7), [sp.Rational(-7, 10), 1]),
+    "cubic": (sp.Max(0, x**3 + x - 1), [sp.CRootOf(x**3 + x - 1, 0)]),
+    "two slopes": (
+        sp.Piecewise((0.7 * x, x < 0.3), (0.21 + (x - 0.3), True)),
+        [sp.Rational(3, 10)],
+    ),
     "soft shrinkage": (sp.sign(x) * sp.Max(0, sp.Abs(x) - third), [-third, third]),
 }
 DECAYING: dict[str, tuple[Any, list[Any]]] = {
@@ -62,6 +71,8 @@ def test_a_continuous_function_has_no_jump_in_its_slope(name: str) -> None:
         for mean, f in ((q_map(phi), expr), (slope_moment(phi), slope)):
             theirs = _mean(f**2, kinks, variance)
             assert float(mean.subs(K, variance)) == pytest.approx(theirs, rel=1e-12)
+        found = float(chi_perp(phi, variance))  # an infinity if it seemed to jump
+        assert found == pytest.approx(theirs, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", DECAYING)
@@ -74,7 +85,8 @@ def test_exponentials_between_kinks_have_closed_means(name: str) -> None:
 
 def _mean(f: Any, kinks: list[Any], variance: float) -> float:
     density = sp.exp(-(x**2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
-    integrand = sp.lambdify(x, f * density, "mpmath")
+    roots = {root: root.evalf(30) for root in f.atoms(sp.CRootOf)}
+    integrand = sp.lambdify(x, f.xreplace(roots) * density, "mpmath")
     with mp.workdps(25):
         value: Any = mp.quad(integrand, [-30, *map(float, kinks), 30])
         return float(value)
@@ -92,3 +104,15 @@ def test_switches_without_end_stay() -> None:
     assert endless.has(sp.Heaviside(sp.sin(x)))
     with pytest.raises(UnsupportedError, match="cannot be listed"):
         intervals(endless)
+
+
+@pytest.mark.parametrize(
+    "expr", [sp.Abs(sp.sin(x)), sp.floor(x), sp.Max(x, sp.exp(-x))]
+)
+def test_whether_it_jumps_is_not_guessed(expr: Any) -> None:
+    """Some of these jump and some do not; E phi'(u)^2 = oo for all would be wrong."""
+    phi = Activation("endless", expr)
+    with pytest.raises(UnsupportedError, match="cannot be listed"):
+        chi_perp(phi, 1.0)
+    with pytest.raises(UnsupportedError, match="cannot be listed"):
+        criticality(phi)
