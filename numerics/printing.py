@@ -64,7 +64,7 @@ class Printer(SciPyPrinter):
     def _print_Transpose(self, T: Any) -> str:  # noqa: N802 (and its argument)
         return f"({self._print(T.arg)}).mT"
 
-    def _print_ComplexRootOf(self, root: Any) -> str:  # noqa: N802
+    def _print_ComplexRootOf(self, root: Any) -> Any:  # noqa: N802
         return repr(float(root))
 
     def _print_Dawson(self, expr: Any) -> str:  # noqa: N802
