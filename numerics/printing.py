@@ -64,8 +64,8 @@ class Printer(SciPyPrinter):
     def _print_Transpose(self, T: Any) -> str:  # noqa: N802 (and its argument)
         return f"({self._print(T.arg)}).mT"
 
-    def _print_ComplexRootOf(self, root: Any) -> Any:  # noqa: N802
-        return repr(float(root))
+    def _print_ComplexRootOf(self, expr: Any) -> Any:  # noqa: N802
+        return repr(float(expr))
 
     def _print_Dawson(self, expr: Any) -> str:  # noqa: N802
         return f"dawsn({self._print(expr.args[0])})"
