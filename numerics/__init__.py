@@ -12,8 +12,10 @@ from asymptest.numerics.dual_maps import (
 from asymptest.numerics.duals import c_map, c_map_gap, dual
 from asymptest.numerics.gram import correlation, effective_rank
 from asymptest.numerics.kernel import kernel, kernel_with_error, kernels
+from asymptest.numerics.leading import Leading, enclosure_at, leading
 
 __all__ = [
+    "Leading",
     "c_map",
     "c_map_gap",
     "chi_parallel",
@@ -22,11 +24,13 @@ __all__ = [
     "criticality",
     "dual",
     "effective_rank",
+    "enclosure_at",
     "fourth_moment",
     "hermite_coefficients",
     "kernel",
     "kernel_with_error",
     "kernels",
+    "leading",
     "mean",
     "q_map",
 ]

@@ -57,6 +57,8 @@ from asymptest.theory.errors import (
     UnsupportedError,
 )
 from asymptest.theory.gaussian_calculus import dual, mean
+from asymptest.theory.homogeneity import Degree, degree
+from asymptest.theory.limit_network import Saturation, saturate
 from asymptest.theory.masks import Blocks, Padding, Window
 from asymptest.theory.network import (
     Attention,
@@ -88,6 +90,7 @@ __all__ = [
     "CorrelatedBranchError",
     "Criticality",
     "Custom",
+    "Degree",
     "Dense",
     "FeatureMeanError",
     "Fixed",
@@ -105,6 +108,7 @@ __all__ = [
     "Repeat",
     "Residual",
     "Saturated",
+    "Saturation",
     "ShapeError",
     "Softmax",
     "StorageError",
@@ -119,6 +123,7 @@ __all__ = [
     "chi_perp",
     "cos",
     "criticality",
+    "degree",
     "depth",
     "derivative_dual",
     "dual",
@@ -143,6 +148,7 @@ __all__ = [
     "rbf",
     "recursion",
     "relu",
+    "saturate",
     "sigmoid",
     "sign",
     "silu",

@@ -1,0 +1,192 @@
+"""Saturated transformers, evaluated exactly: f(x; c theta) as a series in 1/c.
+
+Each state is a sum of A_k c^k (numerics/series.py). Logits that grow leave the mean over
+their largest, found power by power: lower powers break the ties of higher ones, as they do
+at any large c. What softmax leaves out is smaller than every power. Numbers are rational
+where no square root occurs, else balls whose precision rises until every maximum is proved.
+A tie that stays open is an error that names it.
+
+Ties are proved, not guessed: keys are equal if their numbers are, or if they come from equal
+tokens that have seen the same.
+
+Source: Merrill et al. (2021), arXiv 2010.09697, definition 1 and section 4.2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from flint import ctx
+
+from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL
+from asymptest.numerics.kinds import Kinds, kinds
+from asymptest.numerics.leading_layers import Run, State, apply
+from asymptest.numerics.saturating import (
+    OpenError,
+    Setting,
+)
+from asymptest.numerics.series import Series
+from asymptest.theory.errors import (
+    AccuracyError,
+    ArgumentError,
+    ShapeError,
+    UnsupportedError,
+)
+from asymptest.theory.network import (
+    Network,
+    as_network,
+)
+
+Weights = Sequence[Mapping[str, Any]]
+# Tried in turn until everything is decided: bits, and terms of each series.
+EFFORTS = ((128, 3), (256, 6), (1024, 12), (4096, 12))
+
+
+@dataclass(frozen=True)
+class Leading:
+    """f(x; c theta) as c grows: series, and the numbers that it is made of.
+
+    Args:
+        series: sum of parts[k] c^k, arrays (T, n), up to what vanishes faster than any power.
+        numbers: "rational", "balls" or "float64".
+        precision: of the balls, in bits; 0 for other numbers.
+    """
+
+    series: Series
+    numbers: str
+    precision: int
+
+    @property
+    def power(self) -> int:
+        """k: the largest power of c with a coefficient."""
+        powers = [k for k in self.series.powers if (self.series.parts[k] != 0).any()]
+        if not powers:
+            raise ArgumentError("the output vanishes in all powers that are known")
+        return powers[0]
+
+    @property
+    def value(self) -> Any:
+        """The limit of f(x; c theta) / c^power, (T, n)."""
+        return self.series.parts[self.power]
+
+    def floats(self) -> Any:
+        """Return `value` in float64."""
+        return np.vectorize(_float, otypes=[float])(self.value)
+
+
+def _float(value: Any) -> float:
+    return int(value.p) / int(value.q) if hasattr(value, "q") else float(value)
+
+
+def leading(
+    network: Network,
+    weights: Weights,
+    X0: Any,
+    input: int = 1,
+    numbers: Literal["exact", "float64"] = "exact",
+) -> Leading:
+    """Return f(x; c theta) as a series in 1/c, its softmaxes saturated.
+
+    Args:
+        network: the description.
+        weights: of each layer that has some, in the order of application: Dense
+            {"W": (n_in, n_out), "v": (n_out,)}; Attention {"WQ", "WK", "WV": (n, H, d),
+            "WO": (H, d, n), "vV": (H, d), "vO": (n,)}; affine norms {"gain", "bias": (n,)}. Biases
+            may be left out. Numbers, fractions, SymPy numbers, or balls.
+        X0: the input (T, n).
+        input: its degree: the input is c^input X0; 1 for embeddings, 0 for fixed vectors.
+        numbers: "exact", or "float64", where numbers closer than patterns.TIE of the largest
+            one are equal.
+
+    Raises:
+        AccuracyError: if a tie or a sign stays open at the last precision; it names the place.
+        ShapeError: if weights do not fit.
+        UnsupportedError: for a Custom layer, or an activation that does not follow a power.
+
+    >>> from asymptest.theory import Attention, Softmax
+    >>> one = [[[1]]]
+    >>> head = {"WQ": one, "WK": one, "WV": one, "WO": one}
+    >>> leading(Attention(Softmax()), [head], [[1], [2], [2]]).value.tolist()
+    [[2], [2], [2]]
+    """
+    as_network(network)
+    if numbers == "float64":
+        run = Run(Setting(FLOATS, EFFORTS[0][1]), 1, iter(weights))
+        return Leading(_finish(network, X0, input, run), "float64", 0)
+    try:
+        for _, terms in EFFORTS[:-1]:
+            try:
+                run = Run(Setting(RATIONAL, terms), 1, iter(weights))
+                return Leading(_finish(network, X0, input, run), "rational", 0)
+            except OpenError:
+                continue
+    except UnsupportedError:
+        pass  # a root or an exponential
+    return _with_balls(
+        lambda setting: _finish(network, X0, input, Run(setting, 1, iter(weights)))
+    )
+
+
+def enclosure_at(
+    network: Network, weights: Weights, X0: Any, c: Any, saturated: bool = False
+) -> Leading:
+    """Return balls around f(x; c theta) at one c, as a series of the power 0.
+
+    Args:
+        network: the description.
+        weights: as for `leading`; they are multiplied by c here.
+        X0: the input, which is not.
+        c: the factor.
+        saturated: whether softmax is enclosed around its argmax: then the middle of the balls
+            is the saturated network at this c, and their radius bounds what softmax adds.
+
+    Raises:
+        AccuracyError, ShapeError, UnsupportedError: as `leading`.
+    """
+    scaled = [
+        {name: _times(c, values) for name, values in layer.items()} for layer in weights
+    ]
+    return _with_balls(
+        lambda setting: _finish(
+            as_network(network),
+            X0,
+            0,
+            Run(replace(setting, saturates=saturated), 0, iter(scaled)),
+        )
+    )
+
+
+def _times(c: Any, values: Any) -> Any:
+    return BALLS.array(values) * BALLS.number(c)
+
+
+def _with_balls(evaluate: Any) -> Leading:
+    reason = ""
+    for precision, terms in EFFORTS:
+        with ctx.workprec(precision):
+            try:
+                return Leading(evaluate(Setting(BALLS, terms)), "balls", precision)
+            except OpenError as error:
+                reason = str(error)
+    raise AccuracyError(
+        f"{reason} stays open with {EFFORTS[-1][0]} bits and {EFFORTS[-1][1]} terms: a tie "
+        f"that is not proved; separate these numbers, or make them equal"
+    )
+
+
+def _finish(network: Network, X0: Any, input: int, run: Run) -> Series:
+    X = run.field.array(X0)
+    if X.ndim != 2 or not X.size:
+        raise ShapeError(f"X0 must have the shape (T, n), not empty; got {X.shape}")
+    equal, power = kinds([tuple(map(str, row)) for row in X]), input * run.rise
+    state = State(Series({power: X}), Kinds(equal, {power: equal}))
+    try:
+        result = apply(network, state, run)
+    except StopIteration:
+        raise ShapeError(
+            "weights ends before the network: it needs one dict a layer with weights"
+        ) from None
+    if next(run.weights, None) is not None:
+        raise ShapeError("weights holds more layers than the network")
+    return result.series

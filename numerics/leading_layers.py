@@ -1,0 +1,253 @@
+"""The layers of a network on series in 1/c, with proofs of which rows are equal.
+
+numerics/leading.py runs a network through them. Parameters have the power `Run.rise` of c: 1
+as c grows, 0 where they are multiplied by one number.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from asymptest.numerics.attention import as_numpy, mask_array
+from asymptest.numerics.fields import Field
+from asymptest.numerics.kinds import Kind, Kinds, kinds
+from asymptest.numerics.saturating import (
+    Setting,
+    activate,
+    attention_weights,
+    normalise,
+)
+from asymptest.numerics.series import Series
+from asymptest.theory.activations import Activation
+from asymptest.theory.dual_maps import homogeneity
+from asymptest.theory.errors import ShapeError, UnsupportedError
+from asymptest.theory.network import (
+    Attention,
+    Chain,
+    Custom,
+    Dense,
+    LayerNorm,
+    Mix,
+    Mlp,
+    Network,
+    Pointwise,
+    Repeat,
+    Residual,
+    RMSNorm,
+)
+from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
+
+
+@dataclass(frozen=True)
+class State:
+    """A state, and which of its rows are equal."""
+
+    series: Series
+    kinds: Kinds
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the layers share: how to compute, and the power of c of a parameter."""
+
+    setting: Setting
+    rise: int
+    weights: Iterator[Mapping[str, Any]]
+
+    @property
+    def field(self) -> Field:
+        """The numbers."""
+        return self.setting.field
+
+    def parameter(self, values: Any) -> Series:
+        """Return a parameter times c."""
+        return Series({self.rise: self.field.array(values)})
+
+
+def apply(network: Network, state: State, run: Run) -> State:
+    """Return the state that a network leaves.
+
+    Raises:
+        OpenError: if something stays open with the digits and terms of this run.
+        StopIteration: if there are too few weights.
+        ShapeError, UnsupportedError: as `leading`.
+    """
+    match network:
+        case Dense():
+            out = _affine(state.series, next(run.weights), "", run)
+            return State(out, state.kinds.shifted(run.rise))
+        case Pointwise(phi):
+            return _pointwise(phi, state, run)
+        case Mlp():
+            return apply(network.layers, state, run)
+        case RMSNorm() | LayerNorm():
+            return _norm(network, state, run)
+        case Mix(A):
+            matrix = run.field.array(as_numpy(A))
+            mixed = state.series.map(lambda part: matrix @ part)
+            alone = tuple(range(len(matrix)))
+            return State(mixed, Kinds(alone, dict.fromkeys(mixed.parts, alone)))
+        case Attention():
+            return _attention(network, state, run)
+        case Residual(branch, skip, weight):
+            inner = apply(branch, state, run)
+            factors = [run.field.number(sp.sympify(f)) for f in (skip, weight)]
+            total = state.series.map(lambda part: part * factors[0]) + inner.series.map(
+                lambda part: part * factors[1]
+            )
+            return State(total, state.kinds + inner.kinds)
+        case Chain(layers):
+            for layer in layers:
+                state = apply(layer, state, run)
+            return state
+        case Repeat(block, depth):
+            for _ in range(depth):
+                state = apply(block, state, run)
+            return state
+        case Custom(name):
+            raise UnsupportedError(f"Custom({name!r}) cannot be evaluated exactly")
+
+
+def _affine(X: Series, layer: Mapping[str, Any], label: str, run: Run) -> Series:
+    """Return X W + 1 v^T; slots of several indices are flattened."""
+    W = run.parameter(layer[f"W{label}"])
+    width = next(iter(X.parts.values())).shape[1] if X.parts else 0
+    shape = next(iter(W.parts.values())).shape
+    if int(np.prod(shape)) % width or (shape[0] != width and label != "O"):
+        raise ShapeError(f"W{label} of shape {shape} does not act on {width} features")
+    product = X @ W.map(lambda part: part.reshape(width, -1))
+    bias = layer.get(f"v{label}")
+    if bias is None:
+        return product
+    T = len(next(iter(X.parts.values())))
+    ones = run.field.array(np.ones((T, 1), dtype=int))
+    return product + run.parameter(bias).map(lambda part: ones @ part.reshape(1, -1))
+
+
+def _pointwise(phi: Activation, state: State, run: Run) -> State:
+    out = activate(state.series, phi, run.setting)
+    top, degree = max(state.series.parts, default=0), homogeneity(phi)
+
+    def key(power: int, i: int) -> Any:
+        # phi homogeneous of degree m: the coefficient of c^p has factors from c^top on down
+        # to c^(p - (m - 1) top); what leads an entry below that adds nothing to c^p.
+        if degree is None or not degree.is_Integer or degree < 1:
+            return None
+        return state.kinds.down_to(power - (int(degree) - 1) * top)[i]
+
+    return State(out, state.kinds.each(out.powers, key))
+
+
+def _norm(layer: RMSNorm | LayerNorm, state: State, run: Run) -> State:
+    eps = run.field.number(sp.sympify(layer.eps))
+    out, leads = normalise(state.series, eps, isinstance(layer, LayerNorm), run.setting)
+
+    def key(power: int, i: int) -> Any:  # expanded so far below the leading power
+        return leads[i], state.kinds.down_to(leads[i] + power)[i]
+
+    known = state.kinds.each(out.powers, key)
+    if not layer.affine:
+        return State(out, known)
+    weights = next(run.weights)
+    out = out * run.parameter(weights["gain"])
+    if weights.get("bias") is not None:
+        zero = run.field.zeros(next(iter(out.parts.values())).shape)
+        out = out + run.parameter(weights["bias"]).map(lambda part: zero + part)
+    return State(out, known.shifted(run.rise))
+
+
+def _attention(layer: Attention, state: State, run: Run) -> State:
+    weights = next(run.weights)
+    heads, T = np.shape(weights["WV"])[1], len(state.kinds.whole)
+    seen = mask_array(layer.mask, T)
+    V = _affine(state.series, weights, "V", run)
+    size = next(iter(V.parts.values())).shape[1] // heads
+    outputs, shares = [], []
+    for h in range(heads):
+        A, tied = _weights(layer, state, weights, h, seen, run)
+        columns = slice(h * size, (h + 1) * size)
+        outputs.append(A @ V.map(lambda part, at=columns: part[:, at]))
+        shares.append(tied)
+    powers = {k for out in outputs for k in out.parts}
+    unknown = max((o.unknown for o in outputs if o.unknown is not None), default=None)
+    zero = run.field.zeros((T, size))
+    mixed = Series(
+        {k: np.hstack([out.parts.get(k, zero) for out in outputs]) for k in powers},
+        unknown,
+    )
+    known = _attended(layer, state, shares, seen, sorted(powers), run.rise)
+    return State(_affine(mixed, weights, "O", run), known.shifted(run.rise))
+
+
+def _attended(
+    layer: Attention,
+    state: State,
+    shares: list[list[tuple[int, ...] | None]],
+    seen: Any,
+    powers: list[int],
+    rise: int,
+) -> Kinds:
+    """Return which rows are equal after attention.
+
+    At every c: equal queries that see equal keys. In one power of c: means over equal values.
+    """
+    whole, values = state.kinds.whole, state.kinds.shifted(rise)
+    rows = range(len(whole))
+    views = [
+        (whole[i], tuple(sorted(whole[j] for j in np.flatnonzero(seen[i]))))
+        for i in rows
+    ]
+    fixed = isinstance(layer.pattern, Fixed)
+    equal = kinds(list(rows) if fixed else views)
+
+    def key(power: int, i: int) -> Any:
+        tied = [head[i] for head in shares]
+        if any(keys is None for keys in tied):
+            return None
+        kind = values.parts.get(power, (0,) * len(whole))
+        return tuple(tuple(sorted(kind[j] for j in keys or ())) for keys in tied)
+
+    return Kinds(equal, {}).each(powers, key)
+
+
+def _weights(
+    layer: Attention,
+    state: State,
+    weights: Mapping[str, Any],
+    h: int,
+    seen: Any,
+    run: Run,
+) -> tuple[Series, list[tuple[int, ...] | None]]:
+    """Return the attention matrix of one head, and the keys that share it equally by query."""
+    field, pattern = run.field, layer.pattern
+    match pattern:
+        case Fixed(A):
+            table = as_numpy(A)
+            rows = table if table.ndim == 2 else table[h]
+            return Series({0: field.array(rows)}), [None] * len(rows)
+        case Uniform():
+            counts = field.array(seen.sum(axis=1, keepdims=True))
+            shared = [tuple(int(j) for j in np.flatnonzero(row)) for row in seen]
+            return Series({0: field.array(seen.astype(int)) / counts}), [*shared]
+        case Softmax() | Saturated():
+            query = weights["WQ"]
+            key = query if pattern.tied else weights["WK"]
+    Q, K = (state.series @ run.parameter(np.asarray(W)[:, h]) for W in (query, key))
+    scores = Q @ K.map(lambda part: part.T)
+    top, keys = max(Q.parts, default=0), state.kinds.shifted(run.rise)
+
+    def same(power: int | None) -> Kind:
+        if power is None:
+            return keys.whole
+        return keys.down_to(power - shift - top)
+
+    # The largest logits are the same at any scale, so that all powers may be taken as growing.
+    shift = 1 - min(0, *scores.powers) if isinstance(pattern, Saturated) else 0
+    d = np.shape(query)[2]
+    root = sp.sqrt(d) if pattern.scale == "1/sqrt(d)" else sp.Integer(d)
+    return attention_weights(
+        scores.shifted(shift), seen, same, lambda: field.number(1 / root), run.setting
+    )
