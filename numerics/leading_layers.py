@@ -4,8 +4,10 @@ numerics/leading.py runs a network through them. Parameters have the power `Run.
 as c grows, 0 where they are multiplied by one number.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from asymptest.numerics.attention import as_numpy, mask_array
 from asymptest.numerics.fields import Field
 from asymptest.numerics.kinds import Kind, Kinds, kinds
 from asymptest.numerics.saturating import (
+    OpenError,
     Setting,
     activate,
     attention_weights,
@@ -75,6 +78,8 @@ def apply(network: Network, state: State, run: Run) -> State:
         StopIteration: if there are too few weights.
         ShapeError, UnsupportedError: as `leading`.
     """
+    if not state.series.parts:
+        raise OpenError(f"every power of the state before {network!r}")
     match network:
         case Dense():
             out = _affine(state.series, next(run.weights), "", run)
@@ -196,10 +201,11 @@ def _attended(
     """
     whole, values = state.kinds.whole, state.kinds.shifted(rise)
     rows = range(len(whole))
-    views = [
-        (whole[i], tuple(sorted(whole[j] for j in np.flatnonzero(seen[i]))))
-        for i in rows
-    ]
+    views = []
+    for i in rows:
+        seen_kinds = _proportions([whole[int(j)] for j in np.flatnonzero(seen[i])])
+        # Whatever the query is, a mean of equal values is that value.
+        views.append((whole[i] if len(seen_kinds) > 1 else None, seen_kinds))
     fixed = isinstance(layer.pattern, Fixed)
     equal = kinds(list(rows) if fixed else views)
 
@@ -208,9 +214,16 @@ def _attended(
         if any(keys is None for keys in tied):
             return None
         kind = values.parts.get(power, (0,) * len(whole))
-        return tuple(tuple(sorted(kind[j] for j in keys or ())) for keys in tied)
+        return tuple(_proportions([kind[j] for j in keys or ()]) for keys in tied)
 
     return Kinds(equal, {}).each(powers, key)
+
+
+def _proportions(found: list[int]) -> tuple[tuple[int, int], ...]:
+    """Return each kind with its share, as whole numbers without a common factor."""
+    counts = Counter(found)
+    common = gcd(*counts.values())
+    return tuple(sorted((kind, n // common) for kind, n in counts.items()))
 
 
 def _weights(

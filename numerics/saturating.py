@@ -83,12 +83,12 @@ def _normalised(
             f"row {i} is zero where a norm divides by its size; use another input or weight"
         )
     row = Series({k: part for k, part in row.parts.items() if k <= lead}, row.unknown)
-    size = row.times(row, lambda a, b: np.asarray((a * b).sum() / len(a)))
+    size = row.times(row, lambda a, b: (a * b).sum() / len(a))
     power = 2 * lead
     if field.sign(eps, 0):
-        size = size + Series({0: np.asarray(eps)})
+        size = size + Series({0: eps})
         power = max(power, 0)
-    first = size.parts[power][()]
+    first = size.parts[power]
     rest = Series(
         {k: p / first for k, p in size.parts.items() if k < power}, size.unknown
     )
@@ -306,8 +306,8 @@ def _soft(
     below = Series({k: p for k, p in scaled.parts.items() if k < 0}, scaled.unknown)
     taylor = [one / field.number(factorial(n)) for n in range(setting.terms + 1)]
     grown = Series({0: start}) * power_series(taylor, below, setting.terms)
-    total = grown.map(lambda part: np.asarray(part.sum()))
-    first = total.parts[0][()]
+    total = grown.map(lambda part: part.sum())
+    first = total.parts[0]
     rest = Series(
         {k: p / first for k, p in total.parts.items() if k < 0}, total.unknown
     )

@@ -71,3 +71,5 @@ def layers_of(module: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
             case NormModule() if layer.gain is not None:
                 bias = {} if layer.bias is None else {"bias": layer.bias}
                 yield {"gain": layer.gain} | bias
+            case _:
+                pass
