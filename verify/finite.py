@@ -389,7 +389,7 @@ class _TorchPrinter(TorchPrinter):
 @lru_cache(maxsize=1024)
 def torch_activation(phi: Activation) -> Callable[[Array], Array]:
     """Return phi as a torch function, compiled from its expression."""
-    names = {"step": lambda X: torch.heaviside(X, X.new_tensor(0.5))}
+    names = {"step": lambda X: (1 + torch.sign(X)) / 2}  # heaviside has no gradient
     printer = _TorchPrinter({"fully_qualified_modules": False, "inline": True})
     function = sp.lambdify(x, phi.expr, modules=[names, torch], printer=printer)
     if phi.expr.has(x):

@@ -279,6 +279,12 @@ def test_activations_are_torchs(phi: Activation, theirs: Any) -> None:
     assert float((gap.abs() / theirs(X).abs().clamp(min=1)).max()) <= 32 * EPS
 
 
+def test_steps_can_be_trained_through() -> None:
+    X = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(torch_activation(relu)(X).sum(), X)
+    assert slope.tolist() == [0, 1, 1]
+
+
 def test_residual_and_mix() -> None:
     A = np.array([[0.0, 1.0], [0.25, 0.75]])
     X = state(2, 4)

@@ -120,7 +120,7 @@ def _drawn(case: Case) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, blocks: tuple[str, ...] = tuple(BLOCKS)) -> Case:
+def cases(draw, blocks: tuple[str, ...] = tuple(BLOCKS)) -> Case:
     """Draw a network, its weights and tokens, some of them repeated."""
     return Case(
         draw(st.sampled_from(blocks)),
