@@ -17,7 +17,9 @@ from asymptest.numerics.kinds import Kind
 from asymptest.numerics.series import Series, power_series
 from asymptest.theory.activations import Activation
 from asymptest.theory.asymptotes import Terms, asymptotes
+from asymptest.theory.dual_maps import homogeneity
 from asymptest.theory.errors import ArgumentError
+from asymptest.theory.pieces import jumps
 from asymptest.theory.piecewise import x
 
 UNDECIDED = 2  # a sign that Field.signs could not tell
@@ -127,18 +129,25 @@ def activate(series: Series, phi: Activation, setting: Setting) -> Series:
     if phi.expr.is_polynomial(x):
         coefficients = sp.Poly(phi.expr, x).all_coeffs()[::-1]
         return _polynomial(series, tuple(enumerate(coefficients)), field)
-    if set(series.parts) <= {0} and series.unknown is None:  # a number, whatever c is
+    is_constant = set(series.parts) <= {0} and series.unknown is None
+    if is_constant and homogeneity(phi) is None:  # whatever c is
         return series.map(lambda part: field.apply(phi, part))
     sides = asymptotes(phi)
-    lead, sign = _leading(series, field, sides.homogeneous or 0)
+    smooth = (sides.homogeneous or 0) >= 1
+    deepest = None if smooth else (0 if not jumps(phi.expr) else -(10**9))
+    lead, sign = _leading(series, field, deepest)
     far = np.abs(sign) == 1 if sides.homogeneous is not None else lead > 0
+    unknown = (
+        None if series.unknown is None else (sides.homogeneous or 0) * series.unknown
+    )
     result = Series({})
     for side, mask in ((sides.right, far & (sign > 0)), (sides.left, far & (sign < 0))):
         if mask.any() and side:
             chosen = _polynomial(series.map(lambda part, m=mask: part * m), side, field)
             result = result + chosen.map(lambda part, m=mask: part * m)
-    if far.all():
-        return result
+    if far.all() or (sides.homogeneous and not (sign[~far] != 0).any()):
+        # Homogeneous of degree >= 1, it vanishes where its argument does.
+        return result if result.parts else Series({0: field.zeros(sign.shape)}, unknown)
     # The value at the constant term; what vanishes is not expanded.
     shape = sign.shape
     constant = series.parts.get(0, field.zeros(shape))
@@ -150,10 +159,11 @@ def activate(series: Series, phi: Activation, setting: Setting) -> Series:
     return result + rest
 
 
-def _leading(series: Series, field: Field, smooth: int) -> tuple[Any, Any]:
+def _leading(series: Series, field: Field, deepest: int | None) -> tuple[Any, Any]:
     """Return each entry's leading power and sign; sign 0 where it is zero.
 
-    With smooth >= 1, phi(0) = 0 and what is below the known powers stays below them.
+    What is below the known powers must be below c^deepest: it decides a jump, and where a
+    value is finite. None if it stays below what is known.
     """
     shape = next(iter(series.parts.values())).shape
     lead, sign = np.full(shape, -(10**9)), np.zeros(shape, dtype=int)
@@ -163,7 +173,8 @@ def _leading(series: Series, field: Field, smooth: int) -> tuple[Any, Any]:
         if (here == UNDECIDED).any():
             raise OpenError(f"the sign of entry {_first(here == UNDECIDED)}")
         lead, sign = np.where(here != 0, k, lead), np.where(here != 0, here, sign)
-    hidden = series.unknown is not None and series.unknown >= 0 and not smooth
+    unknown = series.unknown
+    hidden = deepest is not None and unknown is not None and unknown >= deepest
     if hidden and (sign == 0).any():
         raise OpenError(f"the leading power of entry {_first(sign == 0)}")
     return lead, sign

@@ -44,8 +44,9 @@ def test_the_limit_is_the_activation_far_out(
     c = mp.mpf(10) ** 30
     with mp.workdps(60):
         function = sp.lambdify(x, phi.expr, "mpmath")
-        for at in (-3, sp.Rational(-1, 7), sp.Rational(2, 5), 11):
-            far = function(c * mp.mpf(sp.Rational(at).p) / sp.Rational(at).q) / c**power
+        for over, under in ((-3, 1), (-1, 7), (2, 5), (11, 1)):
+            at = sp.Rational(over, under)
+            far = function(c * over / under) / c**power
             exact = mp.mpf(sp.N(limit.subs(x, at), 60))
             assert abs(far - exact) <= mp.mpf(10) ** -28
             ours = mp.mpf(sp.N(found.limit.expr.subs(x, at), 60))

@@ -25,6 +25,7 @@ from asymptest.theory import (
     saturate,
     tanh,
 )
+from asymptest.theory.steps import equate
 
 HEAD, NORM = Attention(Softmax()), LayerNorm(affine=True)
 BIAS = Dense(bias_variance=1)
@@ -116,6 +117,6 @@ def test_what_does_not_scale_is_refused() -> None:
         degree(Dense(), -1)
     with pytest.raises(ArgumentError, match="input must be a degree >= 0; got -1"):
         saturate(Dense(), -1)
-    custom = Custom("mine", lambda *_: None, lambda *_: None)
+    custom = Custom("mine", lambda *_: equate(1, 1), lambda *_: None)
     with pytest.raises(UnsupportedError, match=r"Custom\('mine'\) does not say"):
         degree(custom)
