@@ -162,14 +162,14 @@ CLAIMS = (
             Stack,
             st.sampled_from([sin, erf, tanh]),
             st.sampled_from([0.1, 0.5, 1.0]),
-            st.just(1000),
+            st.just(200),
         ),
         evidence=(_decay(),),
         mutants={
             "a_1 halved: phi'''/2 for phi'''": _decay(a=0.5),
             "chi_perp's product falls as 1 / l^2": _decay(half=0.25),
         },
-        limits="sin, erf and tanh, a thousand layers, within remainders of order log l / l "
+        limits="sin, erf and tanh, 200 layers, within remainders of order log l / l "
         "whose constants are read off, not proved.",
     ),
     Claim(
