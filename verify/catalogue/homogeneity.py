@@ -414,8 +414,8 @@ CLAIMS = (
                 ORDER, constant=lambda case: _constant(case) / 2
             ),
         },
-        limits="Single blocks with an algebraic correction, at c of 2^10 and 2^13; the terms behind "
-        "those known are taken to be no larger.",
+        limits="Single blocks with an algebraic correction, at c of 2^10 and 2^13; the terms "
+        "behind those known are taken to be no larger.",
     ),
     Claim(
         name="homogeneity/transformer-degrees",
