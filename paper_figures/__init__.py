@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asymptest.theory.errors import ArgumentError
 
-FIGURES = ("kernels_by_depth", "error_by_width")
+FIGURES = ("kernels_by_depth", "error_by_width", "parameter_scale")
 
 
 def draw(

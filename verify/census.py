@@ -172,9 +172,11 @@ def attention_of(module: nn.Module, inputs: Inputs) -> tuple[Named, ...]:
 def _read(part: Any, name: str, record: Callable[[str, Tensor], None]) -> None:
     """Have a part hand its attention matrices, one a head, to `record` when it runs."""
     if isinstance(part, PatternModule):
-        part.register_forward_hook(
-            lambda _, __, A: record(name, A.reshape(1, -1, *A.shape[-2:]))
-        )
+
+        def keep(_: Any, __: Any, A: Tensor) -> None:
+            record(name, A if A.ndim > 2 else A[None])  # heads may share a pattern
+
+        part.register_forward_hook(keep)
     elif isinstance(part, nn.MultiheadAttention):
         part.register_forward_pre_hook(_ask_for_weights, with_kwargs=True)
         part.register_forward_hook(lambda _, __, output: record(name, output[1]))

@@ -48,12 +48,13 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.piecewise import x
 from asymptest.theory.rules import State, after
 from asymptest.theory.substitution import number
 from asymptest.theory.wick.tensors import Index, Poly
 from asymptest.verify.inputs import stream
+from asymptest.verify.saturated_attention import saturated_weights
 from asymptest.verify.weights import Numbers, compile_definition, sample
 
 HEAD = Index("h", HEADS)
@@ -165,11 +166,7 @@ class PatternModule(nn.Module):
                 hidden = self.hidden_logits(X)
                 return torch.softmax(hidden, dim=-1)
             case Saturated():
-                hidden = self.hidden_logits(X)
-                finite_part = torch.where(hidden.isfinite(), hidden.abs(), 0.0)
-                slack = TIE * finite_part.amax(-1, keepdim=True)
-                ties = (hidden >= hidden.amax(-1, keepdim=True) - slack).to(X.dtype)
-                return ties / ties.sum(-1, keepdim=True)
+                return saturated_weights(self.hidden_logits(X))
 
     def seen(self, X: Array) -> Array:
         """Return the mask as a boolean tensor."""

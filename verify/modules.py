@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from asymptest.theory.errors import UnsupportedError
 
+Module = TypeVar("Module", bound=nn.Module)
 # What a module is called with: one tensor, positional arguments or named ones.
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
-def float64_copy(module: nn.Module) -> nn.Module:
+def float64_copy(module: Module) -> Module:
     """Return a deep copy in float64 and in evaluation mode, so that no dropout acts."""
     return deepcopy(module).double().eval()
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from asymptest.theory.errors import AccuracyError, ArgumentError
-from asymptest.verify.modules import Inputs, call, float64_copy, state_of
+from asymptest.verify.modules import Inputs, Module, call, float64_copy, state_of
 
 OUTPUT = "output"
 
@@ -85,7 +85,7 @@ def saturation_of(
     return Saturation(float(c), cosines[:-1], cosines[-1])
 
 
-def scaled(module: nn.Module, c: float) -> nn.Module:
+def scaled(module: Module, c: float) -> Module:
     """Return a copy with every floating-point parameter multiplied by c.
 
     The copy is in float64 and evaluation mode, so that large c do not overflow early.

@@ -22,11 +22,13 @@ Weights = Mapping[str, Any]
 def weights_of(module: FiniteNetwork, copy: int = 0) -> list[dict[str, np.ndarray]]:
     """Return the weights of one replicate, a dict for each layer that has some, in order.
 
+    They are copies: what becomes of the module later does not change them.
+
     Raises:
         UnsupportedError: if some other layer, such as a Custom, has weights.
     """
     return [
-        {name: weight.detach()[copy].numpy() for name, weight in layer.items()}
+        {name: weight.detach()[copy].numpy().copy() for name, weight in layer.items()}
         for layer in _layers(module)
     ]
 

@@ -13,7 +13,6 @@ parameters for large parameters; eps is PyTorch's.
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor as Array
 from torch import nn
@@ -22,7 +21,7 @@ from asymptest.theory.activations import relu
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.network import Attention, Chain, LayerNorm, Mlp, Residual
 from asymptest.theory.patterns import Softmax
-from asymptest.verify.finite import FiniteNetwork, PatternModule, finite
+from asymptest.verify.finite import FiniteNetwork, finite
 from asymptest.verify.inputs import stream
 from asymptest.verify.weights import normal
 
@@ -123,22 +122,3 @@ class LanguageModel(nn.Module):
         """Return the mean cross-entropy in nats of each token given those before it."""
         logits = self(ids[:, :-1]).flatten(0, 1)
         return nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
-
-    def patterns(
-        self, ids: Int64[Array, "batch T"]
-    ) -> list[Float[Array, "batch heads T T"]]:
-        """Return the attention matrices of each block."""
-        found: list[Array] = []
-
-        def keep(module: nn.Module, given: object, A: Array) -> None:
-            found.append(A)
-
-        modules = [m for m in self.modules() if isinstance(m, PatternModule)]
-        hooks = [m.register_forward_hook(keep) for m in modules]
-        try:
-            with torch.no_grad():
-                self.states(ids)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found

@@ -11,24 +11,30 @@ import platform
 import time
 from dataclasses import asdict
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor as Array
+from torch import nn
 
 from asymptest.theory.errors import ArgumentError
+from asymptest.verify.census import census
+from asymptest.verify.saturating import saturation_of, scaled
 from asymptest.verify.training.corpus import batch, corpus
 from asymptest.verify.training.models import LanguageModel
 from asymptest.verify.training.optimisers import make_optimiser, make_schedule
 from asymptest.verify.training.profiles import Spec
 from asymptest.verify.training.recorder import Recorder
-from asymptest.verify.training.saturation import attended, similarity
 from asymptest.verify.training.summary import spread, summary
 
 EVERY = 50  # steps between saved states: a second of work, and 2 % of the time
 HELD_OUT = 8  # sequences on which a model is measured
 DIGITS = 6  # of every number in a result
+SATURATED = 1000.0  # the c at which arXiv 2010.09697 takes a network to be saturated
 
 
 class Run:
@@ -136,12 +142,14 @@ class Run:
         ).float()
 
     def _scaling(self) -> dict[str, list[float]]:
-        """Return cos(f(x; cθ), f(x; 1000θ)) of the last block, before and after training."""
+        """Return the cosine of cθ and 1000θ at the last block, before and after training."""
         ids = self._held_out[:, :-1]
         c = np.linspace(1, 10, 20).tolist()  # as in arXiv 2010.09697
         models = {"start": self._fresh(), "end": self._model}
         cosines = {
-            when: [similarity(model, ids, base=base)[-1] for base in c]
+            when: [
+                _cosines(scaled(model, base), ids, SATURATED / base)[-1] for base in c
+            ]
             for when, model in models.items()
         }
         return {"c": c, **cosines}
@@ -154,9 +162,9 @@ class Run:
             {
                 "step": len(self.losses),
                 "held_out_loss": held_out_loss,
-                "cosine": similarity(model, ids),
-                "attended": attended(model, ids),
-                "attended_soft": attended(model, ids, c=1.0),
+                "cosine": _cosines(model, ids, SATURATED),
+                "attended": _attended(scaled(model, SATURATED), ids),
+                "attended_soft": _attended(model, ids),
             }
         )
 
@@ -192,6 +200,23 @@ def train(spec: Spec, folder: Path, every: int = EVERY) -> dict[str, Any]:
     write_whole(finished, text.encode())
     saved.unlink(missing_ok=True)
     return result
+
+
+def _cosines(
+    model: LanguageModel, ids: Int64[Array, "batch T"], c: float
+) -> list[float]:
+    """Return the cosine of each block's states with those at cθ, averaged over positions."""
+    return [layer.mean for layer in saturation_of(model, ids, c).layers]
+
+
+def _attended(model: nn.Module, ids: Int64[Array, "batch T"]) -> list[list[float]]:
+    """Return, by block and head, the mean number of positions attended to.
+
+    Under the causal mask a head that attends to one position has 1, and one that averages
+    over all it sees (T + 1) / 2.
+    """
+    heads = groupby(census(model, ids, "causal"), key=lambda head: head.layer)
+    return [[head.attended for head in layer] for _, layer in heads]
 
 
 def write_whole(path: Path, content: bytes) -> None:

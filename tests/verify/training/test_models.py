@@ -124,16 +124,6 @@ def test_the_loss_is_of_the_next_token() -> None:
     assert float(ours.loss(given).detach()) == pytest.approx(-picked.mean(), rel=1e-12)
 
 
-def test_patterns_are_those_of_each_block_and_leave_no_hook() -> None:
-    ours = model("post", depth=3)
-    patterns = ours.patterns(ids())
-    assert [tuple(A.shape) for A in patterns] == [(3, HEADS, CONTEXT, CONTEXT)] * 3
-    for A in patterns:
-        torch.testing.assert_close(A.sum(-1), torch.ones_like(A[..., 0]))
-        assert (A.triu(1) == 0).all()
-    assert not any(module._forward_hooks for module in ours.modules())
-
-
 def test_more_positions_than_the_context_are_refused() -> None:
     with pytest.raises(ShapeError, match="reads 12 positions; got 13"):
         model("pre")(torch.zeros(1, CONTEXT + 1, dtype=torch.int64))
