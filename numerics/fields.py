@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from flint import arb, fmpq
+from flint import arb, arb_mat, fmpq, fmpq_mat
 
 from asymptest.numerics.balls import ball
 from asymptest.numerics.compile import activation_function
@@ -20,6 +20,8 @@ from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError, UnsupportedError
 from asymptest.theory.patterns import TIE
 from asymptest.theory.piecewise import x
+
+MATRICES = {fmpq: fmpq_mat, arb: arb_mat}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,22 @@ class Field:
         found = [self.sign(value, scale) for value in values.reshape(-1)]
         signs = np.array([2 if s is None else s for s in found], dtype=int)
         return signs.reshape(values.shape)
+
+
+def product(A: Any, B: Any) -> Any:
+    """Return the matrix product of two arrays of the same kind of numbers.
+
+    FLINT's own products take common denominators out first, which sums of fractions do not.
+    """
+    matrix = MATRICES.get(type(A.flat[0])) if A.size and B.size else None
+    if matrix is None:
+        return A @ B
+    (rows, inner), columns = A.shape, B.shape[1]
+    left = matrix(rows, inner, A.ravel().tolist())
+    right = matrix(inner, columns, B.ravel().tolist())
+    result = np.empty(rows * columns, dtype=object)
+    result[:] = (left * right).entries()
+    return result.reshape(rows, columns)
 
 
 def rational(value: Any) -> fmpq:

@@ -22,10 +22,7 @@ from flint import ctx
 from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL
 from asymptest.numerics.kinds import Kinds, kinds
 from asymptest.numerics.leading_layers import Run, State, apply
-from asymptest.numerics.saturating import (
-    OpenError,
-    Setting,
-)
+from asymptest.numerics.saturating import OpenError, Setting, stack
 from asymptest.numerics.series import Series
 from asymptest.theory.errors import (
     AccuracyError,
@@ -33,10 +30,7 @@ from asymptest.theory.errors import (
     ShapeError,
     UnsupportedError,
 )
-from asymptest.theory.network import (
-    Network,
-    as_network,
-)
+from asymptest.theory.network import Network, as_network
 
 Weights = Sequence[Mapping[str, Any]]
 # Tried in turn until everything is decided: bits, and terms of each series.
@@ -48,7 +42,8 @@ class Leading:
     """f(x; c theta) as c grows: series, and the numbers that it is made of.
 
     Args:
-        series: sum of parts[k] c^k, arrays (T, n), up to what vanishes faster than any power.
+        series: sum of parts[k] c^k, arrays (T, n) or (batch, T, n), up to what vanishes
+            faster than any power.
         numbers: "rational", "balls" or "float64".
         precision: of the balls, in bits; 0 for other numbers.
     """
@@ -67,7 +62,7 @@ class Leading:
 
     @property
     def value(self) -> Any:
-        """The limit of f(x; c theta) / c^power, (T, n)."""
+        """The limit of f(x; c theta) / c^power, of the shape of the input."""
         return self.series.parts[self.power]
 
     def floats(self) -> Any:
@@ -94,7 +89,7 @@ def leading(
             {"W": (n_in, n_out), "v": (n_out,)}; Attention {"WQ", "WK", "WV": (n, H, d),
             "WO": (H, d, n), "vV": (H, d), "vO": (n,)}; affine norms {"gain", "bias": (n,)}. Biases
             may be left out. Numbers, fractions, SymPy numbers, or balls.
-        X0: the input (T, n).
+        X0: the input (T, n), or several of them, (batch, T, n), each evaluated by itself.
         input: its degree: the input is c^input X0; 1 for embeddings, 0 for fixed vectors.
         numbers: "exact", or "float64", where numbers closer than patterns.TIE of the largest
             one are equal.
@@ -112,19 +107,22 @@ def leading(
     """
     as_network(network)
     if numbers == "float64":
-        run = Run(Setting(FLOATS, EFFORTS[0][1]), 1, iter(weights))
-        return Leading(_finish(network, X0, input, run), "float64", 0)
+        found = _evaluate(
+            network, weights, X0, input, 1, Setting(FLOATS, EFFORTS[0][1])
+        )
+        return Leading(found, "float64", 0)
     try:
         for _, terms in EFFORTS[:-1]:
             try:
-                run = Run(Setting(RATIONAL, terms), 1, iter(weights))
-                return Leading(_finish(network, X0, input, run), "rational", 0)
+                setting = Setting(RATIONAL, terms)
+                found = _evaluate(network, weights, X0, input, 1, setting)
+                return Leading(found, "rational", 0)
             except OpenError:
                 continue
     except UnsupportedError:
         pass  # a root or an exponential
     return _with_balls(
-        lambda setting: _finish(network, X0, input, Run(setting, 1, iter(weights)))
+        lambda setting: _evaluate(network, weights, X0, input, 1, setting)
     )
 
 
@@ -148,11 +146,13 @@ def enclosure_at(
         {name: _times(c, values) for name, values in layer.items()} for layer in weights
     ]
     return _with_balls(
-        lambda setting: _finish(
+        lambda setting: _evaluate(
             as_network(network),
+            scaled,
             X0,
             0,
-            Run(replace(setting, saturates=saturated), 0, iter(scaled)),
+            0,
+            replace(setting, saturates=saturated),
         )
     )
 
@@ -175,11 +175,24 @@ def _with_balls(evaluate: Any) -> Leading:
     )
 
 
-def _finish(network: Network, X0: Any, input: int, run: Run) -> Series:
-    X = run.field.array(X0)
-    if X.ndim != 2 or not X.size:
-        raise ShapeError(f"X0 must have the shape (T, n), not empty; got {X.shape}")
-    equal, power = kinds([tuple(map(str, row)) for row in X]), input * run.rise
+def _evaluate(
+    network: Network,
+    weights: Weights,
+    X0: Any,
+    input: int,
+    rise: int,
+    setting: Setting,
+) -> Series:
+    X = setting.field.array(X0)
+    if X.ndim not in (2, 3) or not X.size:
+        raise ShapeError(
+            f"X0 must have the shape (T, n) or (batch, T, n), not empty; got {X.shape}"
+        )
+    if X.ndim == 3:
+        found = [_evaluate(network, weights, x, input, rise, setting) for x in X]
+        return stack(found, setting.field)
+    run = Run(setting, rise, iter(weights))
+    equal, power = kinds([tuple(map(str, row)) for row in X]), input * rise
     state = State(Series({power: X}), Kinds(equal, {power: equal}))
     try:
         result = apply(network, state, run)

@@ -111,11 +111,11 @@ def _scale(series: Series) -> dict[int, Any]:
 
 
 def stack(rows: Sequence[Series], field: Field) -> Series:
-    """Return the series of matrices whose rows are given."""
+    """Return the series of arrays whose rows (or matrices, ...) are given."""
     powers = {k for row in rows for k in row.parts}
     unknown = max((r.unknown for r in rows if r.unknown is not None), default=None)
-    length = max((p.shape[0] for row in rows for p in row.parts.values()), default=0)
-    zero = field.zeros((length,))
+    shape = next((p.shape for row in rows for p in row.parts.values()), (0,))
+    zero = field.zeros(shape)
     parts = {k: np.stack([row.parts.get(k, zero) for row in rows]) for k in powers}
     return Series(parts, unknown)
 

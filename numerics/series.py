@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asymptest.numerics.fields import product
+
 
 @dataclass(frozen=True)
 class Series:
@@ -55,12 +57,12 @@ class Series:
         return Series(parts, _largest(self.unknown, other.unknown))
 
     def __matmul__(self, other: "Series") -> "Series":
-        return self.times(other, lambda a, b: a @ b)
+        return self.times(other, product)
 
     def __mul__(self, other: "Series") -> "Series":
         return self.times(other, lambda a, b: a * b)
 
-    def times(self, other: "Series", product: Callable[[Any, Any], Any]) -> "Series":
+    def times(self, other: "Series", by: Callable[[Any, Any], Any]) -> "Series":
         """Return the product for any bilinear product of coefficients."""
         unknown = _largest(
             _plus(self.unknown, other.top), _plus(other.unknown, self.top)
@@ -69,7 +71,7 @@ class Series:
         for i, first in self.parts.items():
             for j, second in other.parts.items():
                 if unknown is None or i + j > unknown:
-                    value = product(first, second)
+                    value = by(first, second)
                     parts[i + j] = parts[i + j] + value if i + j in parts else value
         return Series(parts, unknown)
 

@@ -207,6 +207,29 @@ def test_float64_agrees_with_the_exact_evaluation(instance: Any) -> None:
         assert gap <= 1e-12 * (np.abs(ours).max() + 1)
 
 
+@settings(max_examples=20)
+@given(instances(), st.integers(1, 3))
+def test_a_batch_is_its_sequences_one_by_one(instance: Any, negated: int) -> None:
+    network, weights, X = instance
+    batch = [X, *(np.negative(X) for _ in range(negated))]
+    for kind in ("exact", "float64"):
+        whole = leading(network, weights, batch, numbers=kind)
+        for at, sequence in enumerate(batch):
+            alone = leading(network, weights, sequence, numbers=kind)
+            for power, part in alone.series.parts.items():
+                known = whole.series.unknown is None or power > whole.series.unknown
+                assert not known or (whole.series.parts[power][at] == part).all()
+
+
+def test_a_sequence_of_lower_degree_vanishes_beside_the_others() -> None:
+    """X + (X W)_+ V is of degree 3 where X W is positive, and 1 where it is negative."""
+    network = Residual(Dense() >> Pointwise(relu) >> Dense())
+    one = {"W": [[1]]}
+    found = leading(network, [one, one], [[[1]], [[-1]]])
+    assert found.power == 3
+    assert found.value.tolist() == [[[1]], [[0]]]
+
+
 def test_series_of_a_norm_and_an_activation_by_hand() -> None:
     """(c^2 a + c b) / |...| = sign(a) (1, ...) and gelu of it, to the orders known."""
     network = Residual(Dense()) >> RMSNorm()
