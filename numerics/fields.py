@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from flint import arb, arb_mat, fmpq, fmpq_mat
+from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from asymptest.numerics.balls import ball
 from asymptest.numerics.compile import activation_function
@@ -114,7 +114,7 @@ def as_ball(value: Any) -> arb:
     if isinstance(value, arb):
         return value
     if isinstance(value, sp.Expr) and not isinstance(value, sp.Rational):
-        return ball(value, {})
+        return ball(value, {}, ctx.prec)
     return arb(rational(value))
 
 
@@ -142,7 +142,7 @@ def _polynomial(phi: Activation, values: Any) -> Any:
 def _balls(phi: Activation, values: Any) -> Any:
     result = np.empty_like(values)
     for at, value in np.ndenumerate(values):
-        result[at] = ball(phi.expr, {x: value})
+        result[at] = ball(phi.expr, {x: value}, ctx.prec)
     return result
 
 

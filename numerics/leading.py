@@ -12,14 +12,14 @@ tokens that have seen the same.
 Source: Merrill et al. (2021), arXiv 2010.09697, definition 1 and section 4.2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from flint import ctx
 
-from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL
+from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL, Field
 from asymptest.numerics.kinds import Kinds, kinds
 from asymptest.numerics.leading_layers import Run, State, apply
 from asymptest.numerics.saturating import OpenError, Setting, stack
@@ -105,25 +105,17 @@ def leading(
     >>> leading(Attention(Softmax()), [head], [[1], [2], [2]]).value.tolist()
     [[2], [2], [2]]
     """
-    as_network(network)
+    network = as_network(network)
+
+    def evaluate(setting: Setting) -> Series:
+        return _evaluate(network, weights, X0, input, 1, setting)
+
     if numbers == "float64":
-        found = _evaluate(
-            network, weights, X0, input, 1, Setting(FLOATS, EFFORTS[0][1])
-        )
-        return Leading(found, "float64", 0)
+        return _decided(evaluate, FLOATS)
     try:
-        for _, terms in EFFORTS[:-1]:
-            try:
-                setting = Setting(RATIONAL, terms)
-                found = _evaluate(network, weights, X0, input, 1, setting)
-                return Leading(found, "rational", 0)
-            except OpenError:
-                continue
-    except UnsupportedError:
-        pass  # a root or an exponential
-    return _with_balls(
-        lambda setting: _evaluate(network, weights, X0, input, 1, setting)
-    )
+        return _decided(evaluate, RATIONAL)
+    except UnsupportedError:  # a root or an exponential
+        return _decided(evaluate, BALLS)
 
 
 def enclosure_at(
@@ -145,7 +137,7 @@ def enclosure_at(
     scaled = [
         {name: _times(c, values) for name, values in layer.items()} for layer in weights
     ]
-    return _with_balls(
+    return _decided(
         lambda setting: _evaluate(
             as_network(network),
             scaled,
@@ -153,7 +145,8 @@ def enclosure_at(
             0,
             0,
             replace(setting, saturates=saturated),
-        )
+        ),
+        BALLS,
     )
 
 
@@ -161,17 +154,22 @@ def _times(c: Any, values: Any) -> Any:
     return BALLS.array(values) * BALLS.number(c)
 
 
-def _with_balls(evaluate: Any) -> Leading:
-    reason = ""
-    for precision, terms in EFFORTS:
+def _decided(evaluate: Callable[[Setting], Series], field: Field) -> Leading:
+    """Return the first evaluation in which everything is decided."""
+    reason, limits = "", f"{EFFORTS[-1][1]} terms"
+    # The last effort has more bits than the one before, and no more terms.
+    for precision, terms in EFFORTS if field is BALLS else EFFORTS[:-1]:
         with ctx.workprec(precision):
             try:
-                return Leading(evaluate(Setting(BALLS, terms)), "balls", precision)
+                found = evaluate(Setting(field, terms))
+                return Leading(found, field.name, precision if field is BALLS else 0)
             except OpenError as error:
                 reason = str(error)
+    if field is BALLS:
+        limits = f"{EFFORTS[-1][0]} bits and {limits}"
     raise AccuracyError(
-        f"{reason} stays open with {EFFORTS[-1][0]} bits and {EFFORTS[-1][1]} terms: a tie "
-        f"that is not proved; separate these numbers, or make them equal"
+        f"{reason} stays open with {limits}: a tie that is not proved; separate these "
+        f"numbers, or make them equal"
     )
 
 

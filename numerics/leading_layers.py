@@ -17,6 +17,7 @@ from asymptest.numerics.attention import as_numpy, mask_array
 from asymptest.numerics.fields import Field
 from asymptest.numerics.kinds import Kind, Kinds, kinds
 from asymptest.numerics.saturating import (
+    Attended,
     OpenError,
     Setting,
     activate,
@@ -190,7 +191,7 @@ def _attention(layer: Attention, state: State, run: Run) -> State:
 def _attended(
     layer: Attention,
     state: State,
-    shares: list[list[tuple[int, ...] | None]],
+    shares: list[list[Attended]],
     seen: Any,
     powers: list[int],
     rise: int,
@@ -198,6 +199,8 @@ def _attended(
     """Return which rows are equal after attention.
 
     At every c: equal queries that see equal keys. In one power of c: means over equal values.
+    Where weights are unequal, and depend on c, only values equal from that power up have a
+    mean that is known: their own, since weights sum to 1.
     """
     whole, values = state.kinds.whole, state.kinds.shifted(rise)
     rows = range(len(whole))
@@ -210,11 +213,15 @@ def _attended(
     equal = kinds(list(rows) if fixed else views)
 
     def key(power: int, i: int) -> Any:
-        tied = [head[i] for head in shares]
-        if any(keys is None for keys in tied):
-            return None
         kind = values.parts.get(power, (0,) * len(whole))
-        return tuple(_proportions([kind[j] for j in keys or ()]) for keys in tied)
+        above = values.down_to(power)
+        found = []
+        for head in shares:
+            keys, equally = head[i].keys, head[i].equally
+            if not equally and (len({above[j] for j in keys}) > 1 or fixed):
+                return None
+            found.append(_proportions([kind[j] for j in keys]))
+        return tuple(found)
 
     return Kinds(equal, {}).each(powers, key)
 
@@ -233,18 +240,20 @@ def _weights(
     h: int,
     seen: Any,
     run: Run,
-) -> tuple[Series, list[tuple[int, ...] | None]]:
-    """Return the attention matrix of one head, and the keys that share it equally by query."""
+) -> tuple[Series, list[Attended]]:
+    """Return the attention matrix of one head, and what each query attends to."""
     field, pattern = run.field, layer.pattern
     match pattern:
         case Fixed(A):
             table = as_numpy(A)
             rows = table if table.ndim == 2 else table[h]
-            return Series({0: field.array(rows)}), [None] * len(rows)
+            every = Attended(tuple(range(len(rows))), equally=False)
+            return Series({0: field.array(rows)}), [every] * len(rows)
         case Uniform():
             counts = field.array(seen.sum(axis=1, keepdims=True))
-            shared = [tuple(int(j) for j in np.flatnonzero(row)) for row in seen]
-            return Series({0: field.array(seen.astype(int)) / counts}), [*shared]
+            shared = [tuple(np.flatnonzero(row).tolist()) for row in seen]
+            means = [Attended(keys, equally=True) for keys in shared]
+            return Series({0: field.array(seen.astype(int)) / counts}), means
         case Softmax() | Saturated():
             query = weights["WQ"]
             key = query if pattern.tied else weights["WK"]

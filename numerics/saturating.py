@@ -202,14 +202,22 @@ def _polynomial(series: Series, terms: Terms, field: Field) -> Series:
 # --- Attention weights ----------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Attended:
+    """The keys that a query attends to as c grows, and whether to all equally at every c."""
+
+    keys: tuple[int, ...]
+    equally: bool
+
+
 def attention_weights(
     scores: Series,
     seen: Any,
     same: Callable[[int | None], Kind],
     factor: Callable[[], Any],
     setting: Setting,
-) -> tuple[Series, list[tuple[int, ...] | None]]:
-    """Return the attention matrix of logits `factor` * scores, and where it is uniform.
+) -> tuple[Series, list[Attended]]:
+    """Return the attention matrix of logits `factor` * scores, and what each query attends to.
 
     Args:
         scores: (T, T) matrices.
@@ -219,14 +227,12 @@ def attention_weights(
         factor: () -> the positive number that multiplies the scores.
         setting: numbers and terms.
 
-    Returns:
-        The weights, and for each query the keys that share its attention equally, or None.
     """
     rows = [
         _row(scores.map(lambda p, i=i: p[i]), i, seen[i], same, factor, setting)
         for i in range(len(seen))
     ]
-    return stack([row for row, _ in rows], setting.field), [tied for _, tied in rows]
+    return stack([row for row, _ in rows], setting.field), [keys for _, keys in rows]
 
 
 def _row(
@@ -236,7 +242,7 @@ def _row(
     same: Callable[[int | None], Kind],
     factor: Callable[[], Any],
     setting: Setting,
-) -> tuple[Series, tuple[int, ...] | None]:
+) -> tuple[Series, Attended]:
     field, T = setting.field, len(seen)
     tied = [int(j) for j in np.flatnonzero(seen)]
     for k in scores.powers:
@@ -253,7 +259,7 @@ def _row(
         share = field.number(1) / field.number(len(tied))
         weights = Series({0: np.array([share] * len(tied), dtype=field.dtype)})
     row = weights.map(lambda part: _spread(part, tied, T, field))
-    return row, tuple(tied) if uniform else None
+    return row, Attended(tuple(tied), uniform)
 
 
 def _spread(values: Any, at: list[int], T: int, field: Field) -> Any:

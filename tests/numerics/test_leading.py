@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from hypothesis import assume, given, settings
+from flint import arb, ctx, fmpq
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
+from asymptest.numerics.fields import BALLS
 from asymptest.numerics.leading import Leading, enclosure_at, leading
 from asymptest.theory import (
     AccuracyError,
@@ -228,6 +230,63 @@ def test_a_sequence_of_lower_degree_vanishes_beside_the_others() -> None:
     found = leading(network, [one, one], [[[1]], [[-1]]])
     assert found.power == 3
     assert found.value.tolist() == [[[1]], [[0]]]
+
+
+def post_norm(
+    seed: int, T: int
+) -> tuple[Network, list[dict[str, np.ndarray]], np.ndarray]:
+    """Return four random post-norm blocks, which bring keys close together, and an input."""
+    heads = Attention(Softmax(), mask="causal", heads=2)
+    norm = LayerNorm(affine=True)
+    network = (Residual(heads) >> norm >> Residual(Mlp(relu, 2)) >> norm) * 4
+    rng = np.random.default_rng(seed)
+    return network, weights_of(finite(network, 4, rng=rng)), rng.normal(size=(T, 4))
+
+
+@settings(max_examples=4)
+@given(st.integers(0, 2**32))
+def test_the_series_is_the_network_at_large_c(seed: int) -> None:
+    """At one c every softmax is computed, and no tie has to be decided."""
+    network, weights, X = post_norm(seed, 12)
+    try:
+        found = leading(network, weights, X)
+    except AccuracyError:
+        reject()  # a tie of another kind
+    c = 2**40
+    exact = enclosure_at(network, weights, BALLS.array(X) * fmpq(c), c)
+    with ctx.workprec(4096):
+        parts = found.series.parts.items()
+        total = np.sum([part * arb(c) ** k for k, part in parts], axis=0)
+        gaps = ((exact.value - total) / arb(c) ** found.power).reshape(-1)
+    assert found.series.unknown is not None
+    omitted = float(c) ** (found.series.unknown - found.power)
+    # Not proved to be farther apart than what is left out, with coefficients below c.
+    assert max(float(abs(gap).lower()) for gap in gaps) <= c * omitted
+    assert max(float(gap.rad()) for gap in gaps) < 1e-20
+
+
+@pytest.mark.parametrize("seed", [3, 5, 9])
+def test_mixtures_of_equal_values_are_equal(seed: int) -> None:
+    """Queries mix keys, unequally, that have equal values in the leading power."""
+    network, weights, X = post_norm(seed, 16)
+    assert leading(network, weights, X).precision <= 1024
+
+
+def test_mixtures_of_other_values_are_not() -> None:
+    """Of the degree -1, the input has logits that do not grow, so that all keys are mixed."""
+    X = np.array([[1, 0], [0, 1], [2, 1], [1, 3]])
+    network = Attention(Softmax()) >> Attention(Softmax())
+    found = leading(network, [head(), head()], X, input=-1)
+    A = np.exp(X @ X.T / np.sqrt(2))
+    mixed = A / A.sum(axis=1, keepdims=True) @ X
+    chosen = np.argmax(mixed @ mixed.T, axis=1)
+    np.testing.assert_allclose(found.floats(), mixed[chosen], rtol=1e-12)
+
+
+def test_balls_are_as_narrow_as_the_precision_allows() -> None:
+    with ctx.workprec(1024):
+        assert BALLS.number(1 / sp.sqrt(8)).rad() < 1e-300
+        assert BALLS.apply(exp, np.array([arb(1)]))[0].rad() < 1e-300
 
 
 def test_series_of_a_norm_and_an_activation_by_hand() -> None:
