@@ -49,6 +49,13 @@ class FormatName(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Limit(StrEnum):
+    """What of a network grows."""
+
+    WIDTH = "width"
+    SCALE = "scale"
+
+
 def at_least(least: int) -> "Callable[[int | None], int | None]":
     """Return a check of an option that says what it got, which typer's own does not."""
 
@@ -263,11 +270,18 @@ def derive(
     form: Annotated[FormatName, typer.Option("--format", help="What to print.")] = (
         FormatName.TEXT
     ),
+    limit: Annotated[
+        Limit,
+        typer.Option(
+            help="Of a network: its kernel as the width grows, or what is left of it as "
+            "the scale of all parameters grows."
+        ),
+    ] = Limit.WIDTH,
     out: Annotated[
         Path | None, typer.Option(help="Write pages into a folder instead.")
     ] = None,
 ) -> None:
-    """Derive an activation's dual, or a network's recursion."""
+    """Derive an activation's dual, or the limit of a network."""
     from asymptest.verify.derivation import derive as derivation
     from asymptest.verify.derivation import documented
     from asymptest.verify.pages import render, write
@@ -275,9 +289,10 @@ def derive(
 
     for target in documented() if name == "all" else (name,):
         if out is None:
-            print(render(derivation(target), form.value, console().width))
+            found = derivation(target, limit.value)
+            print(render(found, form.value, console().width))
         else:
-            print(write(derivation(target), form.value, out))
+            print(write(derivation(target, limit.value), form.value, out))
 
 
 @app.command()

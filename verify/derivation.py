@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sympy as sp
 
@@ -11,12 +11,14 @@ from asymptest import numerics, theory
 from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError, NoClosedFormError
 from asymptest.theory.gaussian_calculus import dual
-from asymptest.theory.network import Composable, Network
+from asymptest.theory.limit_network import saturate
+from asymptest.theory.network import Composable, Network, as_network
 from asymptest.theory.portrait import portrait
 from asymptest.theory.recursion import recursion
 from asymptest.theory.steps import Step, statement_text
 from asymptest.verify.select import load_object
 
+LimitName = Literal["width", "scale"]
 FACTORIES = ("hermite", "leaky_relu", "monomial", "polynomial", "polyrelu", "rbf")
 # Those with parameters are documented at one value of them.
 PAGES = ("leaky_relu(0.2)", "monomial(3)", "hermite(3)", "polyrelu(1, 1)", "rbf(1/2)")
@@ -42,22 +44,32 @@ class Derivation:
     summary: str
 
 
-def derive(target: str) -> Derivation:
-    """Return the derivation of an activation's dual and what follows, or of a recursion.
+def derive(target: str, limit: LimitName = "width") -> Derivation:
+    """Return the derivation of an activation's dual and what follows, or of a network's limit.
 
     Args:
         target: "relu", "leaky_relu(0.2)", ..., or "module:attribute" for a network or an
             activation of one's own.
+        limit: of a network: "width" for its kernel, layer by layer, as the width grows;
+            "scale" for what is left of it as all its parameters grow.
 
     Raises:
-        ArgumentError: if the target is neither.
+        ArgumentError: if the target is neither, or an activation is to grow.
     """
-    if ":" not in target:
-        return _of_activation(parse_activation(target))
-    found = load_object(target, "network or activation")
-    if isinstance(found, Activation):
-        return _of_activation(found)
-    return _of_network(_network(found, target))
+    found = (
+        load_object(target, "network or activation")
+        if ":" in target
+        else parse_activation(target)
+    )
+    if not isinstance(found, Activation):
+        network = _network(found, target)
+        return _of_network(network) if limit == "width" else _of_scale(network)
+    if limit != "width":
+        raise ArgumentError(
+            f"the limit {limit!r} is a network's, and {target!r} is an activation; write "
+            f"module:attribute for a network"
+        )
+    return _of_activation(found)
 
 
 def documented() -> tuple[str, ...]:
@@ -171,6 +183,13 @@ def _with_number(
 
 def _line(result: sp.Basic | str) -> str:
     return result if isinstance(result, str) else statement_text(result)
+
+
+def _of_scale(network: Network) -> Derivation:
+    found = saturate(network)
+    results = (("Degree", str(found.degree)), ("F", repr(found.network)))
+    lines = [f"f(x; c theta) = {found.degree}", f"F = {found.network!r}"]
+    return Derivation(repr(as_network(network)), found.steps, results, "\n".join(lines))
 
 
 def _of_network(network: Network) -> Derivation:

@@ -112,7 +112,7 @@ def _markdown(derivation: Derivation) -> str:
         statement = f" {result}" if isinstance(result, str) else _formula(result)
         parts.append(f"**{heading}.**{statement}" if heading else statement)
     if derivation.steps:
-        parts.append("## Derivation of the dual")
+        parts.append("## Derivation")
     for step in derivation.steps:
         parts.append(f"**{step.name}.** {step.reason}{_formula(step.result)}")
     return "\n\n".join(parts)

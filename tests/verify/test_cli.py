@@ -251,6 +251,7 @@ def test_a_prefix_finds_all_its_claims_in_whatever_files_they_are() -> None:
         (["derive", "rleu"], ["'rleu'", "relu"]),
         (["derive", "relu(1)"], ["'relu(1)'"]),
         (["derive", "hermite(1.5)"], ["whole number"]),
+        (["derive", "relu", "--limit", "scale"], ["'scale'", "activation"]),
         (["derive", "leaky_relu(1/0)"], ["'1/0'"]),
         (["derive", "leaky_relu(exit())"], ["no activation"]),
         (["derive", "leaky_relu(exit)"], ["'exit'", "no number"]),
@@ -326,6 +327,17 @@ def test_derive_prints_the_recursion_of_a_network(run: Run) -> None:
     # Outside the formulas in a line, an underscore is written \_.
     texts = [re.sub(r"\$.*?\$", "", line) for line in prose]
     assert all("_" not in text.replace("\\_", "") for text in texts)
+
+
+def test_derive_prints_what_is_left_as_all_parameters_grow(run: Run) -> None:
+    code, text, _ = run("derive", "{networks}:sampled", "--limit", "scale")
+    assert code == 0
+    assert "f(x; c theta) = c^3 (F + O(exp(-gap c^4)))" in text
+    assert "F = Attention(Saturated(), 'causal', 'sqrt')" in text
+    _, latex, _ = run(
+        "derive", "{networks}:sampled", "--limit", "scale", "--format", "latex"
+    )
+    assert latex.count("\\[") == latex.count("\\]") >= 3
 
 
 def test_kernel_of_an_array_at_all_depths(run: Run) -> None:
