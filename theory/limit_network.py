@@ -156,7 +156,7 @@ def _norm() -> Step:
     root = sp.series(1 / sp.sqrt(MEAN + EPS * small), small, 0, 2).removeO()
     return Step(
         "Norm",
-        "a norm has degree 0, up to $epsilon$ over the mean square $c^2k m$",
+        "a norm has degree 0; epsilon adds what falls as the mean square grows",
         equate(
             c**k * ENTRY / sp.sqrt(c ** (2 * k) * MEAN + EPS),
             ENTRY * root.subs(small, c ** (-2 * k)) + sp.Function("O")(c ** (-4 * k)),
