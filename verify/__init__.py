@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asymptest.verify.catalogue import all_claims
+    from asymptest.verify.census import Head, attention_of, census, classify
     from asymptest.verify.check import check
     from asymptest.verify.claim import (
         PROFILES,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from asymptest.verify.inputs import exact_input
     from asymptest.verify.results import read_report
     from asymptest.verify.run import run_claims
+    from asymptest.verify.saturated_attention import saturated, saturated_weights
+    from asymptest.verify.saturating import Saturation, saturation_of, scaled
     from asymptest.verify.select import select
     from asymptest.verify.strategies import (
         gram_matrices,
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
         word_ids,
         words,
     )
+    from asymptest.verify.training.recorder import Record, Recorder
+    from asymptest.verify.weights_of import load_weights, weights_of
 
 __all__ = [
     "PROFILES",
@@ -59,35 +64,49 @@ __all__ = [
     "Finding",
     "FiniteLaw",
     "FiniteNetwork",
+    "Head",
     "Identity",
     "Limit",
     "Profile",
     "Rate",
+    "Record",
+    "Recorder",
+    "Saturation",
     "Source",
     "Status",
     "TokenNetwork",
     "Verdict",
     "all_claims",
+    "attention_of",
+    "census",
     "check",
+    "classify",
     "default_text",
     "exact_input",
     "finite",
     "gram_matrices",
     "kernel_of",
+    "load_weights",
     "networks",
     "read_report",
     "run_claims",
+    "saturated",
+    "saturated_weights",
+    "saturation_of",
+    "scaled",
     "select",
     "tied_scores",
     "token_ids",
     "token_kernel",
     "token_limit",
+    "weights_of",
     "word_ids",
     "words",
 ]
 
 _HOMES = {
     "catalogue": "all_claims",
+    "census": "Head attention_of census classify",
     "check": "check",
     "claim": "PROFILES Bound Claim Enclosure Exact Expects Finding FiniteLaw Identity "
     "Limit Profile Rate Source Status Verdict",
@@ -95,9 +114,13 @@ _HOMES = {
     "inputs": "exact_input",
     "results": "read_report",
     "run": "run_claims",
+    "saturated_attention": "saturated saturated_weights",
+    "saturating": "Saturation saturation_of scaled",
     "select": "select",
     "strategies": "gram_matrices networks tied_scores token_ids",
     "text": "TokenNetwork default_text token_kernel token_limit word_ids words",
+    "training.recorder": "Record Recorder",
+    "weights_of": "load_weights weights_of",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
