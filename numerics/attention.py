@@ -12,7 +12,14 @@ from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.logits import Logits, logits_law
 from asymptest.theory.masks import Mask, Padding, positions, visible
 from asymptest.theory.network import Attention
-from asymptest.theory.patterns import TIE, Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import (
+    TIE,
+    Fixed,
+    Linear,
+    Saturated,
+    Softmax,
+    Uniform,
+)
 from asymptest.theory.substitution import number
 
 CHUNK = 2**22  # numbers held at once while sampling: 32 MB
@@ -94,6 +101,8 @@ def attention_matrices(
             if A.shape[-1] != T:
                 raise ShapeError(f"Fixed.A is for {A.shape[-1]} positions, K0 for {T}")
             yield A.reshape(-1, T, T)
+        case Linear():
+            yield linear(layer, layer.pattern, K)[None]
         case Softmax() | Saturated():
             law, _ = logits_law(layer.pattern)
             number(layer.pattern.variance, f"{layer.pattern!r}: variance")
@@ -102,8 +111,24 @@ def attention_matrices(
                 yield weights(layer.pattern, G, seen)
 
 
+def linear(
+    layer: Attention, pattern: Linear, K: Float[np.ndarray, "T T"]
+) -> Float[np.ndarray, "T T"]:
+    """Return what the derived equation of linear attention calls A.
+
+    The logits under the mask if they are deterministic, else the mask: the equation then
+    holds the mean over the logits.
+    """
+    number(pattern.variance, f"{pattern!r}: variance")
+    law, _ = logits_law(pattern)
+    seen = mask_array(layer.mask, len(K))
+    return seen * (float(law.mean) * K if law.variance == 0 else 1.0)
+
+
 def weights(
-    pattern: Scored, G: Float[np.ndarray, "*stack T T"], seen: Bool[np.ndarray, "T T"]
+    pattern: Softmax | Saturated,
+    G: Float[np.ndarray, "*stack T T"],
+    seen: Bool[np.ndarray, "T T"],
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return the attention matrices that a scored pattern forms from logits."""
     match pattern:

@@ -42,7 +42,7 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
 
 
 @dataclass(frozen=True)
@@ -209,8 +209,8 @@ def _attended(
         seen_kinds = _proportions([whole[int(j)] for j in np.flatnonzero(seen[i])])
         # Whatever the query is, a mean of equal values is that value.
         views.append((whole[i] if len(seen_kinds) > 1 else None, seen_kinds))
-    fixed = isinstance(layer.pattern, Fixed)
-    equal = kinds(list(rows) if fixed else views)
+    no_mean = isinstance(layer.pattern, Fixed | Linear)
+    equal = kinds(list(rows) if no_mean else views)
 
     def key(power: int, i: int) -> Any:
         kind = values.parts.get(power, (0,) * len(whole))
@@ -218,7 +218,7 @@ def _attended(
         found = []
         for head in shares:
             keys, equally = head[i].keys, head[i].equally
-            if not equally and (len({above[j] for j in keys}) > 1 or fixed):
+            if not equally and (len({above[j] for j in keys}) > 1 or no_mean):
                 return None
             found.append(_proportions([kind[j] for j in keys]))
         return tuple(found)
@@ -254,11 +254,18 @@ def _weights(
             shared = [tuple(np.flatnonzero(row).tolist()) for row in seen]
             means = [Attended(keys, equally=True) for keys in shared]
             return Series({0: field.array(seen.astype(int)) / counts}), means
-        case Softmax() | Saturated():
+        case Softmax() | Saturated() | Linear():
             query = weights["WQ"]
             key = query if pattern.tied else weights["WK"]
+    d = np.shape(query)[2]
+    root = sp.sqrt(d) if pattern.scale == "1/sqrt(d)" else sp.Integer(d)
     Q, K = (state.series @ run.parameter(np.asarray(W)[:, h]) for W in (query, key))
     scores = Q @ K.map(lambda part: part.T)
+    if isinstance(pattern, Linear):
+        factor = field.number(1 / root)
+        every = Attended(tuple(range(len(seen))), equally=False)
+        mask = field.array(seen.astype(int))
+        return scores.map(lambda part: part * mask * factor), [every] * len(seen)
     top, keys = max(Q.parts, default=0), state.kinds.shifted(run.rise)
 
     def same(power: int | None) -> Kind:
@@ -268,8 +275,6 @@ def _weights(
 
     # The largest logits are the same at any scale, so that all powers may be taken as growing.
     shift = 1 - min(0, *scores.powers) if isinstance(pattern, Saturated) else 0
-    d = np.shape(query)[2]
-    root = sp.sqrt(d) if pattern.scale == "1/sqrt(d)" else sp.Integer(d)
     return attention_weights(
         scores.shifted(shift), seen, same, lambda: field.number(1 / root), run.setting
     )

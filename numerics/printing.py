@@ -61,6 +61,12 @@ class Printer(SciPyPrinter):
             f"(({self._print(scalar)})*({product}))" if scalar != 1 else f"({product})"
         )
 
+    def _print_HadamardProduct(self, expr: Any) -> str:  # noqa: N802
+        return f"({' * '.join(f'({self._print(m)})' for m in expr.args)})"
+
+    def _print_HadamardPower(self, expr: Any) -> str:  # noqa: N802
+        return f"(({self._print(expr.base)}) ** {self._print(expr.exp)})"
+
     def _print_Transpose(self, T: Any) -> str:  # noqa: N802 (and its argument)
         return f"({self._print(T.arg)}).mT"
 

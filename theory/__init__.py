@@ -76,7 +76,7 @@ from asymptest.theory.network import (
     depth,
     pretty,
 )
-from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
 from asymptest.theory.recursion import Recursion, recursion
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "Fixed",
     "KernelError",
     "LayerNorm",
+    "Linear",
     "Mix",
     "Mlp",
     "Network",

@@ -19,6 +19,7 @@ import sympy as sp
 from asymptest.theory.network import Attention, Dense, Init
 from asymptest.theory.patterns import (
     Fixed,
+    Linear,
     Pattern,
     Saturated,
     Scale,
@@ -115,21 +116,33 @@ def _dense_definition(init: Init) -> Poly:
 
 
 def attention_definition(layer: Attention) -> Poly:
-    """Return Y[i, k] of an Attention layer, its attention matrix being given."""
+    """Return Y[i, k] of an Attention layer, its attention matrix A being given.
+
+    For Linear attention the mask is given, as a matrix A of ones and zeros, and the logits
+    are part of the definition.
+    """
+    pattern = layer.pattern
+    logits = (pattern.scale, pattern.tied) if isinstance(pattern, Linear) else None
     return _attention_definition(
-        layer.value.init, layer.output.init, by_head(layer.pattern)
+        layer.value.init, layer.output.init, by_head(pattern), logits
     )
 
 
 @cache
 def _attention_definition(
-    value_init: Init, output_init: Init, heads_differ: bool
+    value_init: Init,
+    output_init: Init,
+    heads_differ: bool,
+    logits: tuple[Scale, bool] | None,
 ) -> Poly:
     h, c = Index("h", HEADS), Index("c", N_IN / HEADS)
     value = dense(value_init, given_state, N_IN, (Index("a", N_IN),), "V")
 
     def mixed(i: Index, features: Slot) -> Poly:
-        attends = A(features[0], i, J) if heads_differ else A(i, J)
+        head = features[0]
+        attends = A(head, i, J) if heads_differ else A(i, J)
+        if logits is not None:
+            attends = attends * logits_definition(*logits, head, i, J)
         return total(value(J, features) * attends, J)
 
     return dense(output_init, mixed, N_IN, (h, c), "O")(I, (K_OUT,))
@@ -138,7 +151,7 @@ def _attention_definition(
 def by_head(pattern: Pattern) -> bool:
     """Whether each head has an attention matrix of its own."""
     match pattern:
-        case Uniform():
+        case Uniform() | Linear():
             return False
         case Fixed():
             return len(pattern.A.shape) == 3

@@ -24,6 +24,7 @@ from asymptest.theory.definition import (
     attention_definition,
     dense_definition,
     logits_definition,
+    query_key,
 )
 from asymptest.theory.errors import ArgumentError, UnsupportedError
 from asymptest.theory.network import (
@@ -41,7 +42,7 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Linear, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.wick.laws import Given
 from asymptest.theory.wick.tensors import Index, Poly, Term
 
@@ -180,6 +181,9 @@ def _dense(layer: Dense, state: Degree) -> tuple[Dense, Degree]:
 def _attention(layer: Attention, state: Degree) -> tuple[Attention, Degree]:
     weights, pattern = _pattern(layer, state)
     absent = _absent(layer.value, "V") | _absent(layer.output, "O")
+    if isinstance(layer.pattern, Linear):  # the logits are in the definition
+        for label, law in zip("QK", query_key(layer.pattern), strict=True):
+            absent |= _absent(law, label)
     given = {X.name: state, A.name: weights}
     kept, out = leading(attention_definition(layer), given, absent)
     names = _weights(kept)
@@ -198,7 +202,7 @@ def _pattern(layer: Attention, state: Degree) -> tuple[Degree, Any]:
     """Return the degree of the attention weights, and the pattern that is left."""
     pattern = layer.pattern
     match pattern:
-        case Uniform() | Fixed():
+        case Uniform() | Fixed() | Linear():
             return CONSTANT, pattern
         case Softmax() | Saturated():
             logits = logit_degree(pattern, state)

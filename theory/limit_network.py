@@ -28,7 +28,7 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import Scored
+from asymptest.theory.patterns import Saturated, Softmax
 from asymptest.theory.piecewise import x
 from asymptest.theory.saturation import c, saturate_scores, softmax, tied_scores
 from asymptest.theory.steps import Step, equate
@@ -122,7 +122,9 @@ def _steps(network: Network) -> list[Step]:
 
 
 def _has_softmax(layer: Network) -> bool:
-    return isinstance(layer, Attention) and isinstance(layer.pattern, Scored)
+    return isinstance(layer, Attention) and isinstance(
+        layer.pattern, Softmax | Saturated
+    )
 
 
 def _weights() -> Step:

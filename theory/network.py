@@ -206,8 +206,8 @@ class Attention(Composable):
     def __post_init__(self) -> None:
         if not isinstance(self.pattern, Pattern):
             raise UnsupportedError(
-                f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...) or "
-                f"Saturated(...); got {type(self.pattern).__name__}"
+                f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...), "
+                f"Linear(...) or Saturated(...); got {type(self.pattern).__name__}"
             )
         _dense(self.value, "Attention.value")
         _dense(self.output, "Attention.output")

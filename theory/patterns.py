@@ -75,7 +75,22 @@ class Saturated:
         check_scores(self)
 
 
-Scored = Softmax | Saturated  # the patterns that compute logits from the state
+@dataclass(frozen=True, repr=False)
+class Linear:
+    """The logits themselves, 0 where the mask hides; rows do not sum to 1."""
+
+    __repr__ = call
+
+    scale: Scale = "1/sqrt(d)"
+    tied: bool = False
+    variance: float | sp.Expr = 1
+
+    def __post_init__(self) -> None:
+        check_scores(self)
+
+
+# The patterns that compute logits from the state.
+Scored = Softmax | Saturated | Linear
 Pattern = Uniform | Fixed | Scored
 
 # Two logits this close, relative to the largest one, are equal but for rounding: equal

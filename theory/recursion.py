@@ -16,7 +16,7 @@ from asymptest.theory.network import (
     as_network,
     pretty,
 )
-from asymptest.theory.patterns import Saturated, Softmax, Uniform
+from asymptest.theory.patterns import Linear, Saturated, Softmax, Uniform
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import Step, equate, mathml, statement_text
 from asymptest.theory.update import (
@@ -147,6 +147,11 @@ def _note(layer: Layer) -> str:
     match pattern:
         case Uniform():
             return f"{A_MATRIX}: uniform over the visible positions ({mask!r} mask)"
+        case Linear():
+            law = update(layer).logits
+            if law is None:
+                return f"{A_MATRIX}: 1 where visible, else 0 ({mask!r} mask)"
+            return f"{A_MATRIX} = {law.mean * sp.Symbol('K')}, {mask!r} mask"
         case Softmax() | Saturated():
             law = update(layer).logits
             assert law is not None

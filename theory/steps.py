@@ -116,7 +116,12 @@ def latex_text(prose: str) -> str:
 
 def mathml(statement: sp.Basic) -> str:
     """Return `statement` as a presentation MathML element, well-formed as XML."""
-    inner = sp.printing.mathml(statement, printer="presentation")
+    # SymPy has no presentation of an entrywise square but as a product.
+    written: Any = statement.replace(
+        lambda e: isinstance(e, sp.HadamardPower),
+        lambda e: sp.HadamardProduct(*[e.base] * int(e.exp), evaluate=False),
+    )
+    inner = sp.printing.mathml(written, printer="presentation")
     # SymPy writes text as it is, with entities that XML does not know and with bare <.
     parts = re.split(r"(</?[a-z][^<>]*>)", inner)
     parts[::2] = (html.escape(html.unescape(p), quote=False) for p in parts[::2])

@@ -5,7 +5,7 @@ Y = layer(X) over the layer's weights by Wick calculus (for norms: exactly, for 
 Gaussian calculus) and returns the equation for K' with the steps that led to it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from asymptest.theory.definition import (
     attention_definition,
     dense_definition,
     given_state,
+    query_key,
     scales,
 )
 from asymptest.theory.gaussian_calculus import c, dual, p, q
@@ -40,7 +41,7 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import E, Step, equate
 from asymptest.theory.wick.expectation import as_kernel, expectation
@@ -252,6 +253,8 @@ def _pointwise(layer: Pointwise) -> Update:
 
 
 def _attention(layer: Attention) -> Update:
+    if isinstance(layer.pattern, Linear):
+        return _linear(layer, layer.pattern)
     matrix, steps = _derive(attention_definition(layer))
     values = _dense_values(layer.value, "V") + _dense_values(layer.output, "O")
     equation = equate(NEXT_MATRIX, matrix)
@@ -265,6 +268,25 @@ def _attention(layer: Attention) -> Update:
                 # All heads have the same logits, so the mean over heads is no mean.
                 equation = equate(NEXT_MATRIX, without_average(equation.rhs))
             return Update(equation, values, (*steps, *more), law)
+
+
+def _linear(layer: Attention, pattern: Linear) -> Update:
+    """Return the update of attention without softmax: a polynomial in all its weights."""
+    law, more = logits_law(pattern)
+    if law.variance == 0:
+        # The logits are what they are in the mean: A is the mask times a multiple of K.
+        given = _attention(replace(layer, pattern=Uniform()))
+        return replace(given, steps=(*more, *given.steps), logits=law)
+    matrix, steps = _derive(attention_definition(layer))
+    query, key = query_key(pattern)
+    values = (
+        *_dense_values(layer.value, "V"),
+        *_dense_values(layer.output, "O"),
+        *_dense_values(query, "Q"),
+        *_dense_values(key, "K"),
+    )
+    equation = equate(NEXT_MATRIX, matrix)
+    return Update(equation, values, (*steps, _hence(equation)))
 
 
 def without_average(matrix: Any) -> Any:

@@ -48,7 +48,7 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import Fixed, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import Fixed, Linear, Saturated, Scored, Softmax, Uniform
 from asymptest.theory.piecewise import x
 from asymptest.theory.rules import State, after
 from asymptest.theory.substitution import number
@@ -118,6 +118,7 @@ class AttentionModule(nn.Module):
             **sizes,
             **dense_numbers(layer.value, "V"),
             **dense_numbers(layer.output, "O"),
+            **score_numbers(layer),
         }
         definition = attention_definition(layer)
         self.mix = Weighted(definition, (I, K_OUT), numbers, copies, generator)
@@ -141,10 +142,9 @@ class PatternModule(nn.Module):
         super().__init__()
         self.layer = layer
         self.logits: Weighted | None = None
-        if isinstance(layer.pattern, Scored):
-            query, key = query_key(layer.pattern)
-            numbers = {**sizes, **dense_numbers(query, "Q"), **dense_numbers(key, "K")}
-            pattern = layer.pattern
+        pattern = layer.pattern
+        if isinstance(pattern, Softmax | Saturated):
+            numbers = {**sizes, **score_numbers(layer)}
             definition = logits_definition(pattern.scale, pattern.tied, HEAD, I, J)
             self.logits = Weighted(definition, (HEAD, I, J), numbers, copies, generator)
 
@@ -162,6 +162,8 @@ class PatternModule(nn.Module):
             case Uniform():
                 seen = self.seen(X).to(X.dtype)
                 return seen / seen.sum(-1, keepdim=True)
+            case Linear():  # the layer's definition multiplies the logits by it
+                return self.seen(X).to(X.dtype)
             case Softmax():
                 hidden = self.hidden_logits(X)
                 return torch.softmax(hidden, dim=-1)
@@ -356,6 +358,14 @@ def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:
         symbols.variance: number(layer.variance, "Dense.variance"),
         symbols.bias_variance: number(layer.bias_variance, "Dense.bias_variance"),
     }
+
+
+def score_numbers(layer: Attention) -> dict[sp.Symbol, float]:
+    """Return the numbers of the logits' weights, by symbol, if the layer has some."""
+    if not isinstance(layer.pattern, Scored):
+        return {}
+    query, key = query_key(layer.pattern)
+    return {**dense_numbers(query, "Q"), **dense_numbers(key, "K")}
 
 
 def number_of_heads(layer: Attention, width: int) -> int:

@@ -34,7 +34,14 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed, Pattern, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Fixed,
+    Linear,
+    Pattern,
+    Saturated,
+    Softmax,
+    Uniform,
+)
 from asymptest.theory.rules import State, after
 
 Kernel = Float[np.ndarray, "T T"]
@@ -364,6 +371,7 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
     kinds += ["softmax"] if allowed.sampled else []
     kinds += ["saturated"] if allowed.saturated else []
     kinds += ["random saturated"] if allowed.saturated and allowed.sampled else []
+    kinds += [] if allowed.tame else ["linear", "deterministic linear"]
     heads, value, output = draw(_HEADS), _dense(draw), _dense(draw)
     pattern: Pattern
     match draw(st.sampled_from(kinds)):
@@ -379,6 +387,10 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
             pattern = Softmax(variance=draw(_VARIANCES))
         case "saturated":
             pattern = Saturated("1/d", tied=True)
+        case "linear":  # a polynomial in all its weights, so with heavy tails
+            pattern = Linear(variance=draw(_VARIANCES))
+        case "deterministic linear":
+            pattern = Linear("1/d", tied=True, variance=draw(_VARIANCES))
         case "random saturated":
             pattern = Saturated()
         case _:

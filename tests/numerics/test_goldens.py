@@ -17,6 +17,7 @@ from asymptest.theory import (
     Blocks,
     Dense,
     LayerNorm,
+    Linear,
     Mix,
     Mlp,
     Network,
@@ -135,11 +136,13 @@ class Translator:
     def attention(self, spec: list[Any], **given: Any) -> Network:
         widths = ("n_chan_out", "n_chan_key", "n_chan_val", "n_heads")
         stds = ("W_key_std", "W_query_std", "W_value_std", "W_out_std", "b_std")
-        self.only(spec, *widths, *stds, "linear_scaling")
+        self.only(spec, *widths, *stds, "linear_scaling", "attention_mechanism")
         assert given["linear_scaling"], "only 1/d is deterministic"
+        mechanisms = {"SOFTMAX": Softmax, "IDENTITY": Linear}
+        pattern = mechanisms[given.get("attention_mechanism", "SOFTMAX")]
         variance = given["W_key_std"] * given["W_query_std"]
         return Attention(
-            Softmax("1/d", tied=True, variance=variance),
+            pattern("1/d", tied=True, variance=variance),
             mask=self.mask,
             heads=given["n_heads"],
             value=Dense(given["W_value_std"] ** 2),
@@ -239,7 +242,7 @@ def test_kernel_is_that_of_gp4a(path: Path) -> None:
 
 
 def test_no_golden_is_lost() -> None:
-    assert len(TANGENTS) == 64
+    assert len(TANGENTS) == 65
     assert len(GP4A) == 2
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from asymptest import theory
+from asymptest.numerics.attention import mask_array
 from asymptest.numerics.kernel import is_sampled, kernel, kernel_with_error, kernels
 from asymptest.theory import (
     Activation,
@@ -22,6 +23,7 @@ from asymptest.theory import (
     Dense,
     Fixed,
     LayerNorm,
+    Linear,
     Mix,
     Mlp,
     Network,
@@ -42,10 +44,12 @@ from asymptest.theory import (
     polyrelu,
     relu,
 )
+from asymptest.theory.masks import as_mask
 from asymptest.verify.strategies import (
     DOUBLING,
     correlations,
     gram_matrices,
+    masks,
     networks,
     stochastic_matrices,
 )
@@ -91,6 +95,17 @@ def close(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-12) -> boo
     assert ours.shape == theirs.shape
     gap = np.abs(ours - theirs)
     return bool((gap <= tolerance * max(np.abs(theirs).max(), 1.0)).all())
+
+
+@given(masks(3))
+def test_linear_attention_sums_over_what_the_mask_shows(mask: Any) -> None:
+    """E sum_ab G_ia G_jb K_ab over visible a, b is s K_ij sum_ab K_ab^2; tied, it is A K A^T."""
+    seen = mask_array(as_mask(mask), 3)
+    sums = np.einsum("ia,jb,ab->ij", seen, seen, K3**2)
+    assert close(kernel(Attention(Linear(variance=2), mask), K3), 2 * K3 * sums)
+    A = 2 * seen * K3
+    tied = Attention(Linear("1/d", tied=True, variance=2), mask)
+    assert close(kernel(tied, K3), A @ K3 @ A.T)
 
 
 def name(part: object) -> str:

@@ -20,6 +20,7 @@ from asymptest.theory import (
     Custom,
     Dense,
     LayerNorm,
+    Linear,
     Mlp,
     Network,
     Pointwise,
@@ -30,6 +31,7 @@ from asymptest.theory import (
     Softmax,
     Uniform,
     UnsupportedError,
+    degree,
     exp,
     relu,
 )
@@ -270,6 +272,20 @@ def test_mixtures_of_equal_values_are_equal(seed: int) -> None:
     """Queries mix keys, unequally, that have equal values in the leading power."""
     network, weights, X = post_norm(seed, 16)
     assert leading(network, weights, X).precision <= 1024
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_linear_attention_is_homogeneous(tied: bool) -> None:
+    """It is a polynomial of one degree, so its limit is the network itself."""
+    pattern = Linear("1/d" if tied else "1/sqrt(d)", tied)
+    network = Attention(pattern, "causal", heads=2)
+    module = finite(network, 4, rng=np.random.default_rng(5))
+    X = np.random.default_rng(6).normal(size=(5, 4))
+    found = leading(network, weights_of(module), X)
+    assert found.power == degree(network).power == 7
+    with torch.no_grad():
+        output = module(torch.from_numpy(X))[0].numpy()
+    np.testing.assert_allclose(found.floats(), output, rtol=1e-12)
 
 
 def test_mixtures_of_other_values_are_not() -> None:

@@ -89,6 +89,10 @@ def matrix_value(
                 return result
             case sp.MatPow():
                 return np.linalg.matrix_power(value(e.args[0]), int(str(e.exp)))
+            case sp.HadamardProduct():
+                return np.prod([value(a) for a in e.args], axis=0)
+            case sp.HadamardPower():
+                return value(e.args[0]) ** int(str(e.exp))
             case sp.Transpose():
                 return value(e.args[0]).T
             case sp.matrices.expressions.special.OneMatrix():

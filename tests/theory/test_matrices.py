@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asymptest.theory.wick.matrices import to_matrix, to_sum
-from asymptest.theory.wick.tensors import Factor, Index, Poly, Tensor, Term
+from asymptest.theory.wick.tensors import Factor, Index, Poly, Tensor, Term, total
 
 T, H = sp.symbols("T H", positive=True, integer=True)
 A, B, K = Tensor("A"), Tensor("B"), Tensor("K", symmetric=True)
 i, j, h = Index("i", T), Index("j", T), Index("h", H)
+a, b = Index("a", T), Index("b", T)
 SIZE = 3
 
 rng = np.random.default_rng(20)
@@ -115,6 +116,16 @@ def test_the_printed_sum_has_the_same_entries(chain: tuple):
     assert float(written.xreplace(numbers)) == pytest.approx(expected, abs=1e-10)
 
 
+def test_matrices_between_the_same_indices_multiply_entrywise(evaluate: Callable):
+    """At both ends of the term, and within its chain, in either direction."""
+    inner = total(A(i, a) * K(a, b) * B(b, a) * K(a, b) * A(j, b), a, b)
+    poly = inner * K(i, j) * B(j, i)
+    found = evaluate(to_matrix(poly, i, j), ARRAYS, {}, SIZE)
+    left, right, kernel = (ARRAYS[name] for name in "ABK")
+    middle = left @ (kernel * right.T * kernel) @ left.T
+    np.testing.assert_allclose(found, middle * kernel * right.T, atol=1e-11)
+
+
 def test_sums_of_chains_add(evaluate: Callable):
     """The matrix of a sum is the sum of the matrices; that of nothing is zero."""
     one, two = A(i, j).scaled(3), K(i, j) - B(j, i)
@@ -126,10 +137,10 @@ def test_sums_of_chains_add(evaluate: Callable):
 
 @pytest.mark.parametrize(
     "poly",
-    [A(i, j) * B(i, j), A(i, j) * K(i, i), A(i, j) * K(j, j)],
-    ids=["entrywise", "row", "column"],
+    [A(i, j) * K(i, i), A(i, j) * K(j, j), total(A(i, a) * B(a, b) * B(a, j), a, b)],
+    ids=["row", "column", "fork"],
 )
 def test_what_is_no_chain_is_refused(poly: Poly):
-    """An entrywise product is no matrix product, and must not read back as one."""
+    """A factor that hangs from an index must not be lost."""
     with pytest.raises(AssertionError, match="no chain"):
         to_matrix(poly, i, j)

@@ -20,6 +20,7 @@ from asymptest.theory import (
     Dense,
     Fixed,
     LayerNorm,
+    Linear,
     Mix,
     Mlp,
     Network,
@@ -83,6 +84,7 @@ patterns = st.one_of(
     st.builds(Softmax, st.just("1/d"), st.just(True), variances),
     st.builds(Saturated, st.just("1/sqrt(d)"), st.just(False), variances),
     st.builds(Saturated, st.just("1/d"), st.just(True), variances),
+    st.builds(Linear, st.just("1/sqrt(d)"), st.just(False), variances),
 )
 attentions = st.one_of(
     st.builds(

@@ -22,6 +22,7 @@ from asymptest.theory import (
     Dense,
     Fixed,
     LayerNorm,
+    Linear,
     Mix,
     Pointwise,
     Residual,
@@ -95,6 +96,14 @@ TABLE: dict[str, tuple[Any, np.ndarray]] = {
         6 * A @ K @ A.T,
     ),
     "saturated-1/d": (Attention(Saturated("1/d", tied=True)), A @ K @ A.T),
+    "linear-1/d": (
+        Attention(Linear("1/d", tied=True), value=Dense(2)),
+        2 * A @ K @ A.T,
+    ),
+    "linear": (
+        Attention(Linear(variance=3), value=Dense(2, 0.5), output=Dense(5, 0.25)),
+        30 * K * (A @ (K * K) @ A.T) + 7.5 * K * (A @ K @ A.T) + 0.25,
+    ),
     "residual": (Residual(Dense(7), 0.5, -2), 0.25 * K + 4 * BRANCH),
     "residual-mix": (
         Residual(Mix(A), 0.5, -2),

@@ -1,11 +1,12 @@
 """Read a contracted polynomial back: as indexed sums, or as a product of matrices."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.wick.tensors import Factor, Index, Poly, Term
+from asymptest.theory.wick.tensors import Index, Poly, Term
 
 
 class Average(sp.MatrixExpr):
@@ -73,39 +74,58 @@ def _term_to_sum(term: Term) -> sp.Expr:
     return term.coefficient * (sp.Sum(product, *limits) if limits else product)
 
 
+@dataclass(frozen=True)
+class _Edge:
+    """A matrix between two indices."""
+
+    matrix: Any
+    left: Index
+    right: Index
+    symmetric: bool
+
+    def leaving(self, index: Index) -> tuple[Any, Index]:
+        """Return the matrix whose rows `index` numbers, and the index of its columns."""
+        if index == self.left:
+            return self.matrix, self.right
+        return self.matrix if self.symmetric else self.matrix.T, self.left
+
+    def times(self, other: "_Edge") -> "_Edge":
+        """Return the entrywise product of two matrices between the same indices."""
+        matrix, _ = other.leaving(self.left)
+        both = self.symmetric and other.symmetric
+        return replace(
+            self, matrix=sp.HadamardProduct(self.matrix, matrix), symmetric=both
+        )
+
+
 def to_matrix(poly: Poly, i: Index, j: Index) -> Any:
     """Return the matrix expression whose entry (i, j) is `poly`.
 
-    Each term must be a chain of two-slot tensors from i to j; where the chain is broken,
-    the matrix of ones stands. A bound index that a chain's matrices carry in front, as
-    A[h, i, j], becomes an `Average` over it.
+    Each term must be a chain of two-slot tensors from i to j, some of which may stand
+    between the same two indices; where the chain is broken, the matrix of ones stands. A
+    bound index that a chain's matrices carry in front, as A[h, i, j], becomes an `Average`
+    over it.
 
     Raises:
-        AssertionError: for another product, such as A[i, j] B[i, j].
+        AssertionError: for another product, such as A[i, a] B[a, b] C[a, j].
     """
     size = i.size
-    parts = [_chain(term, i, j, size) for term in poly.terms]
+    parts = [_term(term, i, j, size) for term in poly.terms]
     return sum(parts[1:], parts[0]) if parts else sp.ZeroMatrix(size, size)
 
 
-def _chain(term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
-    heads, ends = (
-        Counter(index for f in term.factors for slot in f.slots[part] for index in slot)
-        for part in (slice(-2), slice(-2, None))
-    )
-    # Two matrices meet in an index that is summed, and one ends in i and in j.
-    meets = all(ends[k] <= (2 if k in term.bound else 1) for k in ends)
-    if not meets or len(heads) > 1 or term.bound != {*heads, *ends} - {i, j}:
-        raise AssertionError(f"{term} is no chain of matrices from {i} to {j}")
-    left, end, rest = _walk(i, list(term.factors), size)
-    right: list[Any] = []
-    if end != j:
-        right, _, rest = _walk(j, rest, size)
-        left = [*left, sp.OneMatrix(size, size)]
-    if rest:
-        raise AssertionError(f"{term} is no chain of matrices from {i} to {j}")
-    matrices = [*left, *(m.T for m in reversed(right))]
-    product: Any = sp.MatMul(*matrices) if len(matrices) > 1 else matrices[0]
+def _term(term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
+    heads = {index for f in term.factors for slot in f.slots[:-2] for index in slot}
+    edges = _edges(term, size)
+    between = [e for e in edges if {e.left, e.right} == {i, j}]
+    chain = [e for e in edges if e not in between]
+    found = {index for e in edges for index in (e.left, e.right)}
+    if len(heads) > 1 or term.bound != (heads | found) - {i, j}:
+        raise _no_chain(term, i, j)
+    parts = [e.leaving(i)[0] for e in between]
+    if chain or not parts:
+        parts.append(_chain(chain, term, i, j, size))
+    product = sp.HadamardProduct(*parts) if len(parts) > 1 else parts[0]
     if not heads:
         return term.coefficient * product
     (head,) = heads
@@ -113,18 +133,46 @@ def _chain(term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
     return coefficient * Average(product, sp.Symbol("h"))
 
 
-def _walk(
-    start: Index, factors: list[Factor], size: sp.Expr
-) -> tuple[list[Any], Index, list[Factor]]:
-    """Follow the factors from `start` as far as they lead."""
+def _no_chain(term: Term, i: Index, j: Index) -> AssertionError:
+    return AssertionError(f"{term} is no chain of matrices from {i} to {j}")
+
+
+def _edges(term: Term, size: sp.Expr) -> list[_Edge]:
+    """Return the matrices of a term, one for each pair of indices."""
+    merged: dict[frozenset[Index], _Edge] = {}
+    for f in term.factors:
+        (left,), (right,) = f.slots[-2:]
+        symbol = sp.MatrixSymbol(f.tensor.name, size, size)
+        edge = _Edge(symbol, left, right, f.tensor.symmetric)
+        ends = frozenset((left, right))
+        merged[ends] = merged[ends].times(edge) if ends in merged else edge
+    return list(merged.values())
+
+
+def _chain(edges: list[_Edge], term: Term, i: Index, j: Index, size: sp.Expr) -> Any:
+    ends = Counter(index for e in edges for index in (e.left, e.right))
+    # Two matrices meet in an index that is summed, and one ends in i and in j.
+    if any(n > (1 if index in (i, j) else 2) for index, n in ends.items()):
+        raise _no_chain(term, i, j)
+    left, end, rest = _walk(i, edges)
+    right: list[Any] = []
+    if end != j:
+        right, _, rest = _walk(j, rest)
+        left = [*left, sp.OneMatrix(size, size)]
+    if rest:
+        raise _no_chain(term, i, j)
+    matrices = [*left, *(m.T for m in reversed(right))]
+    return sp.MatMul(*matrices) if len(matrices) > 1 else matrices[0]
+
+
+def _walk(start: Index, edges: list[_Edge]) -> tuple[list[Any], Index, list[_Edge]]:
+    """Follow the edges from `start` as far as they lead."""
     matrices: list[Any] = []
-    node, rest = start, factors
+    node, rest = start, edges
     while True:
-        step = next((f for f in rest if (node,) in f.slots[-2:]), None)
+        step = next((e for e in rest if node in (e.left, e.right)), None)
         if step is None:
             return matrices, node, rest
-        symbol = sp.MatrixSymbol(step.tensor.name, size, size)
-        forwards = step.slots[-2] == (node,)
-        matrices.append(symbol if forwards or step.tensor.symmetric else symbol.T)
-        (node,) = step.slots[-1] if forwards else step.slots[-2]
-        rest = [f for f in rest if f is not step]
+        matrix, node = step.leaving(node)
+        matrices.append(matrix)
+        rest = [e for e in rest if e is not step]
