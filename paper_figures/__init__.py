@@ -10,7 +10,16 @@ from pathlib import Path
 
 from asymptest.theory.errors import ArgumentError
 
-FIGURES = ("kernels_by_depth", "error_by_width", "parameter_scale")
+FIGURES = (
+    "kernels_by_depth",
+    "error_by_width",
+    "parameter_scale",
+    "norm_growth",
+    "growth_sign",
+    "soft_attention",
+    "head_census",
+    "saturation_by_layer",
+)
 
 
 def draw(

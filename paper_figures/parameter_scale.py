@@ -2,21 +2,28 @@
 
 Dots are torch in float64, with every parameter multiplied by c; lines are the limit F and its
 first correction, evaluated exactly (numerics/leading.py): 1 - cos falls as c^-2p where a sum
-leaves out the order p. Without such a sum only softmax differs from its argmax, and the
-angle falls below rounding at once. Below, softmax itself: its distance from the argmax is
-2 R / (m + R).
+leaves out the order p. Without such a sum only softmax differs from its argmax
+(soft_attention.py), and the angle falls below rounding at once.
+
+Dots that stay above their line at middle c, such as the plateau of the network with biases,
+are no error: a lower power of c still decides some argmax there. Once the leading power does,
+they are on the line. Crosses are what arXiv 2010.09697 measured on networks of its own,
+between c theta and 1000 theta.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from asymptest.numerics import Leading, leading
+from asymptest.paper_figures.reported import LABEL, reported
 from asymptest.paper_figures.style import (
     BLUE,
     COLUMN,
@@ -48,15 +55,52 @@ HEAD, MLP, NORM = (
 )
 BIAS = Dense(bias_variance=1)
 BIASED = Attention(Softmax(), mask="causal", heads=2, value=BIAS, output=BIAS)
-BLOCKS: dict[str, tuple[Network, str]] = {
-    "sublayer norm": (Residual(HEAD >> NORM) >> Residual(MLP >> NORM), GREEN),
-    "sublayer norm, biases": (
-        Residual(BIASED >> NORM) >> Residual(MLP >> NORM),
-        PURPLE,
+Place = tuple[float, float, Literal["left", "right"]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A network: its block, its name and where to write it, and its key in `reported()`."""
+
+    block: Network
+    name: str
+    colour: str
+    place: Place  # c, 1 - cos, and the end of the text that is there
+    reported: str | None = None
+
+
+SHOWN = (
+    Shown(
+        Residual(HEAD >> NORM) >> Residual(MLP >> NORM),
+        "sublayer norm",
+        GREEN,
+        (3.3, 2e-8, "left"),
+        "sublayer",
     ),
-    "pre-LN": (Residual(NORM >> HEAD) >> Residual(NORM >> MLP), BLUE),
-    "post-LN": (Residual(HEAD) >> NORM >> Residual(MLP) >> NORM, VERMILION),
-}
+    Shown(
+        Residual(BIASED >> NORM) >> Residual(MLP >> NORM),
+        "sublayer norm,\nbiases",
+        PURPLE,
+        (1000, 1e-4, "right"),
+        "sublayer_bias",
+    ),
+    Shown(
+        Residual(NORM >> HEAD) >> Residual(NORM >> MLP),
+        "pre-LN",
+        BLUE,
+        (100, 4e-10, "right"),
+    ),
+    Shown(
+        Residual(HEAD) >> NORM >> Residual(MLP) >> NORM,
+        "post-LN",
+        VERMILION,
+        (1000, 3e-8, "right"),
+        "post",
+    ),
+)
+DOT: dict[str, Any] = {"ls": "", "marker": "."}
+LINE: dict[str, Any] = {"lw": 0.8}
+CROSS: dict[str, Any] = {"ls": "", "marker": "x", "ms": 2.5, "mew": 0.6}
 FLOOR = 1e-16
 Curve = Float[np.ndarray, " scales"]
 
@@ -121,54 +165,37 @@ def one_minus_cosine(X: Float[np.ndarray, "T n"], Y: Float[np.ndarray, "T n"]) -
     return float(np.mean(np.sum((unit_x - unit_y) ** 2, axis=1) / 2))
 
 
-def softmax_distance(scores: Curve, scales: Curve) -> tuple[Curve, Curve]:
-    """Return the l1 distance of softmax(c^2 z) from its argmax, and 2 R / (m + R)."""
-    maximal = scores == scores.max()
-    measured, exact = [], []
-    for c in scales:
-        logits = torch.from_numpy(c**2 * scores)
-        soft = torch.softmax(logits, dim=0).numpy()
-        measured.append(np.abs(soft - maximal / maximal.sum()).sum())
-        R = np.exp(-(c**2) * (scores.max() - scores[~maximal])).sum()
-        exact.append(2 * R / (maximal.sum() + R))
-    return np.array(measured), np.array(exact)
-
-
 def figure(sizes: Sizes) -> Figure:
-    """Return the figure."""
-    drawn = Figure(figsize=(COLUMN, 3.9), layout="constrained")
-    upper, lower = drawn.subplots(2, 1, height_ratios=[1.7, 1])
-    for name, (block, colour) in BLOCKS.items():
-        network = block * sizes.blocks
-        measured, predicted = angles(network, sizes)
-        order = degree(network).algebraic
-        rate = "" if order is None else rf", $c^{{-{2 * order}}}$"
-        seen = measured > FLOOR
-        upper.loglog(
-            sizes.scales[seen], measured[seen], ".", color=colour, label=name + rate
-        )
-        shown = predicted > FLOOR
-        upper.loglog(sizes.scales[shown], predicted[shown], "-", color=colour, lw=0.8)
-    upper.set_ylabel(r"$1 - \cos(f(x; c\,\theta), F)$")
-    upper.set_ylim(FLOOR, 3)
-    upper.legend(loc="lower left", handlelength=0.8)
-    _softmax(lower)
+    """Return the figure; call it inside `style()`."""
+    drawn = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+    axes = drawn.subplots()
+    for shown in SHOWN:
+        _network(axes, shown, sizes)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        ylim=(FLOOR, 3),
+        xlabel="scale $c$ of all parameters",
+        ylabel=r"$1 - \cos(f(x; c\,\theta), F)$",
+    )
+    theirs = f"read off {LABEL}\n(12 blocks of width 768)"
+    kinds = (DOT, "torch, float64"), (LINE, "limit, first correction"), (CROSS, theirs)
+    key = [Line2D([], [], color=GREY, label=label, **kind) for kind, label in kinds]
+    axes.legend(handles=key, loc="lower left", bbox_to_anchor=(0.24, 0), handlelength=1)
     return drawn
 
 
-def _softmax(axes: Axes) -> None:
-    scales = np.linspace(0.25, 4, 31)
-    shown = (
-        ([1.0, 0.0, -1.0], BLUE, "one maximum, gap 1"),
-        ([1.0, 1.0, 0.0], GREEN, "two maxima, gap 1"),
-        ([1.0, 0.5, 0.0], VERMILION, "one maximum, gap 1/2"),
-    )
-    for scores, colour, label in shown:
-        measured, exact = softmax_distance(np.array(scores), scales)
-        axes.semilogy(scales, measured, ".", color=colour, label=label, ms=2.5)
-        axes.semilogy(scales, exact, "-", color=colour, lw=0.8)
-    axes.axhline(FLOOR * 10, color=GREY, lw=0.5)
-    axes.set_xlabel(r"scale $c$ of all parameters")
-    axes.set_ylabel(r"$\|$softmax $-$ argmax$\|_1$")
-    axes.set_ylim(1e-8, 3)
-    axes.legend(loc="lower left", handlelength=0.8)
+def _network(axes: Axes, shown: Shown, sizes: Sizes) -> None:
+    network, colour = shown.block * sizes.blocks, shown.colour
+    for values, kind in zip(angles(network, sizes), (DOT, LINE), strict=True):
+        above = values > FLOOR
+        axes.plot(sizes.scales[above], values[above], color=colour, **kind)
+    if shown.reported is not None:
+        paper = reported()["scaling"]
+        axes.plot(
+            paper["c"], 1 - np.array(paper[shown.reported]), color=colour, **CROSS
+        )
+    order = degree(network).algebraic
+    rate = "" if order is None else rf": $c^{{-{2 * order}}}$"
+    x, y, end = shown.place
+    axes.text(x, y, shown.name + rate, color=colour, ha=end, va="center")

@@ -14,9 +14,16 @@ from asymptest.numerics import correlation, kernels
 from asymptest.numerics.moments import chain_variance
 from asymptest.theory import Attention, Uniform
 from asymptest.theory.errors import ArgumentError
+from tests.paper_figures.growth import small_grid, small_growth
+from tests.paper_figures.small import (
+    small_census,
+    small_head,
+    small_saturation,
+    small_scale,
+)
 
 
-def small_maps():
+def small_maps(folder: Path | None = None):
     from asymptest.paper_figures import kernels_by_depth
 
     return kernels_by_depth, kernels_by_depth.Sizes(
@@ -24,7 +31,7 @@ def small_maps():
     )
 
 
-def small_errors():
+def small_errors(folder: Path | None = None):
     from asymptest.paper_figures import error_by_width
     from asymptest.paper_figures.measured import Effort
 
@@ -48,11 +55,21 @@ def report_with(folder: Path, claim: str, points: tuple) -> Path:
 
 POINTS = ((8.0, 0.5, 0.49), (32.0, 0.25, 0.245))
 CLAIM = "fluctuation/gaussian-input-error"
+SMALL = [
+    small_maps,
+    small_errors,
+    small_growth,
+    small_grid,
+    small_scale,
+    small_head,
+    small_census,
+    small_saturation,
+]
 
 
-@pytest.mark.parametrize("small", [small_maps, small_errors])
+@pytest.mark.parametrize("small", SMALL)
 def test_figure_is_the_same_bytes_each_time(small, tmp_path: Path) -> None:
-    module, sizes = small()
+    module, sizes = small(tmp_path)
     name = module.__name__.rpartition(".")[2]
     report = report_with(tmp_path, CLAIM, POINTS)
     first, second = (
@@ -68,11 +85,11 @@ def test_figure_is_the_same_bytes_each_time(small, tmp_path: Path) -> None:
     assert struct.unpack(">I", png[16:20]) == (975,)
 
 
-@pytest.mark.parametrize("small", [small_maps, small_errors])
+@pytest.mark.parametrize("small", SMALL)
 def test_drawing_leaves_the_settings_alone(small, tmp_path: Path) -> None:
     import matplotlib
 
-    module, sizes = small()
+    module, sizes = small(tmp_path)
     with matplotlib.rc_context():
         matplotlib.rcParams["font.size"] = 17  # a user's own
         before = dict(matplotlib.rcParams)
