@@ -81,11 +81,11 @@ def saturated(
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return equal weights over the visible maximal logits of each row.
 
-    Logits within `TIE` (relative to the row's largest modulus) of the maximum tie with it.
+    Logits within `TIE` (relative to the larger modulus of the two) of the maximum tie with it.
     """
     hidden = np.where(seen, G, -np.inf)
-    size = np.where(seen, np.abs(G), 0).max(-1, keepdims=True)
-    return uniform(hidden >= hidden.max(-1, keepdims=True) - TIE * size)
+    top = hidden.max(-1, keepdims=True)
+    return uniform(hidden >= top - TIE * np.maximum(np.abs(G), np.abs(top)))
 
 
 def attention_matrices(

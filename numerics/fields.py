@@ -62,6 +62,16 @@ class Field:
         """Return an array of zeros."""
         return self.array(np.zeros(shape, dtype=int))
 
+    def square(self, values: Any) -> Any:
+        """Return squares; those of balls are >= 0, however wide the balls are."""
+        if self.dtype is not object or self.name != "balls":
+            return values * values
+        result = np.empty_like(values)
+        for at, value in np.ndenumerate(values):
+            low, high = value.abs_lower(), value.abs_upper()
+            result[at] = (low * low).union(high * high)
+        return result
+
     def signs(self, values: Any, scale: Any = 0) -> Any:
         """Return the signs of an array; 2 stands for what cannot be decided."""
         if self.dtype is not object:
@@ -98,6 +108,8 @@ def rational(value: Any) -> fmpq:
     """
     if isinstance(value, fmpq):
         return value
+    if isinstance(value, sp.Float):
+        value = sp.Rational(value)  # the binary number that it is
     if isinstance(value, sp.Rational):
         return fmpq(int(value.p), int(value.q))
     value = value.item() if isinstance(value, np.generic) else value
@@ -107,6 +119,18 @@ def rational(value: Any) -> fmpq:
         raise UnsupportedError(f"{value!r} is no rational number")
     fraction = Fraction(value)
     return fmpq(fraction.numerator, fraction.denominator)
+
+
+def identity(value: Any) -> Any:
+    """Return what is equal for two inputs only if they are the same number."""
+    try:
+        exact = rational(value)
+    except UnsupportedError:
+        if isinstance(value, sp.Expr):
+            return value
+        exact = isinstance(value, arb) and value.is_exact() and value.man_exp()
+        return tuple(map(int, exact)) if exact else ("ball", id(value))
+    return int(exact.p), int(exact.q)
 
 
 def as_ball(value: Any) -> arb:

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from flint import ctx
 
-from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL, Field
+from asymptest.numerics.fields import BALLS, FLOATS, RATIONAL, Field, identity
 from asymptest.numerics.kinds import Kinds, kinds
 from asymptest.numerics.leading_layers import Run, State, apply
-from asymptest.numerics.saturating import OpenError, Setting, stack
+from asymptest.numerics.saturating import UNDECIDED, OpenError, Setting, stack
 from asymptest.numerics.series import Series
 from asymptest.theory.errors import (
     AccuracyError,
@@ -33,6 +33,7 @@ from asymptest.theory.errors import (
 from asymptest.theory.network import Network, as_network
 
 Weights = Sequence[Mapping[str, Any]]
+WIDTH = 2.0**-40  # of balls, relative to the largest coefficient
 # Tried in turn until everything is decided: bits, and terms of each series.
 EFFORTS = ((128, 3), (256, 6), (1024, 12), (4096, 12))
 
@@ -46,19 +47,21 @@ class Leading:
             faster than any power.
         numbers: "rational", "balls" or "float64".
         precision: of the balls, in bits; 0 for other numbers.
+        top: the largest power of c with a coefficient that is proved not to be 0; None if
+            all are 0.
     """
 
     series: Series
     numbers: str
     precision: int
+    top: int | None
 
     @property
     def power(self) -> int:
         """k: the largest power of c with a coefficient."""
-        powers = [k for k in self.series.powers if (self.series.parts[k] != 0).any()]
-        if not powers:
+        if self.top is None:
             raise ArgumentError("the output vanishes in all powers that are known")
-        return powers[0]
+        return self.top
 
     @property
     def value(self) -> Any:
@@ -91,8 +94,8 @@ def leading(
             may be left out. Numbers, fractions, SymPy numbers, or balls.
         X0: the input (T, n), or several of them, (batch, T, n), each evaluated by itself.
         input: its degree: the input is c^input X0; 1 for embeddings, 0 for fixed vectors.
-        numbers: "exact", or "float64", where numbers closer than patterns.TIE of the largest
-            one are equal.
+        numbers: "exact", or "float64", where numbers closer than patterns.TIE of the larger
+            one are equal, and what cancels to TIE of its row is 0.
 
     Raises:
         AccuracyError: if a tie or a sign stays open at the last precision; it names the place.
@@ -106,6 +109,8 @@ def leading(
     [[2], [2], [2]]
     """
     network = as_network(network)
+    if numbers not in ("exact", "float64"):
+        raise ArgumentError(f"numbers must be 'exact' or 'float64'; got {numbers!r}")
 
     def evaluate(setting: Setting) -> Series:
         return _evaluate(network, weights, X0, input, 1, setting)
@@ -128,41 +133,49 @@ def enclosure_at(
         weights: as for `leading`; they are multiplied by c here.
         X0: the input, which is not.
         c: the factor.
-        saturated: whether softmax is enclosed around its argmax: then the middle of the balls
-            is the saturated network at this c, and their radius bounds what softmax adds.
+        saturated: whether softmax is enclosed around its argmax: then the balls hold both the
+            network and the one with argmax in place of softmax, at this c.
 
     Raises:
         AccuracyError, ShapeError, UnsupportedError: as `leading`.
     """
-    scaled = [
-        {name: _times(c, values) for name, values in layer.items()} for layer in weights
-    ]
-    return _decided(
-        lambda setting: _evaluate(
-            as_network(network),
-            scaled,
-            X0,
-            0,
-            0,
-            replace(setting, saturates=saturated),
-        ),
-        BALLS,
-    )
+    network = as_network(network)
+
+    def evaluate(setting: Setting) -> Series:
+        scaled = [
+            {name: _times(c, values) for name, values in layer.items()}
+            for layer in weights
+        ]
+        setting = replace(setting, saturates=saturated)
+        return _evaluate(network, scaled, X0, 0, 0, setting)
+
+    return _decided(evaluate, BALLS, wide=saturated)
 
 
 def _times(c: Any, values: Any) -> Any:
     return BALLS.array(values) * BALLS.number(c)
 
 
-def _decided(evaluate: Callable[[Setting], Series], field: Field) -> Leading:
-    """Return the first evaluation in which everything is decided."""
+def _decided(
+    evaluate: Callable[[Setting], Series], field: Field, wide: bool = False
+) -> Leading:
+    """Return the first evaluation in which everything is decided.
+
+    Args:
+        evaluate: by precision, which is set, and terms.
+        field: the numbers.
+        wide: whether balls may be wide, since they hold more than rounding.
+    """
     reason, limits = "", f"{EFFORTS[-1][1]} terms"
     # The last effort has more bits than the one before, and no more terms.
     for precision, terms in EFFORTS if field is BALLS else EFFORTS[:-1]:
         with ctx.workprec(precision):
             try:
                 found = evaluate(Setting(field, terms))
-                return Leading(found, field.name, precision if field is BALLS else 0)
+                if field is BALLS:
+                    _check_width(found, wide)
+                bits = precision if field is BALLS else 0
+                return Leading(found, field.name, bits, _top(found, field, wide))
             except OpenError as error:
                 reason = str(error)
     if field is BALLS:
@@ -171,6 +184,29 @@ def _decided(evaluate: Callable[[Setting], Series], field: Field) -> Leading:
         f"{reason} stays open with {limits}: a tie that is not proved; separate these "
         f"numbers, or make them equal"
     )
+
+
+def _check_width(series: Series, wide: bool) -> None:
+    """Raise OpenError unless all balls are finite and, but for `wide`, narrow."""
+    balls = [ball for part in series.parts.values() for ball in part.reshape(-1)]
+    if not all(ball.is_finite() for ball in balls):
+        raise OpenError("the size of the output")
+    largest = max((abs(ball).upper() for ball in balls), default=0)
+    if not wide and any(ball.rad() > WIDTH * largest for ball in balls):
+        raise OpenError("the value of the output")
+
+
+def _top(series: Series, field: Field, wide: bool) -> int | None:
+    """Return the largest power whose coefficients are not all 0."""
+    sizes = [np.abs(part).max() for part in series.parts.values()]
+    largest = max(sizes, default=0) if field is FLOATS else 0
+    for k in series.powers:
+        signs = field.signs(series.parts[k], largest)
+        if (np.abs(signs) == 1).any() or wide:
+            return k
+        if (signs == UNDECIDED).any():
+            raise OpenError(f"whether the output has the power {k}")
+    return None
 
 
 def _evaluate(
@@ -187,10 +223,12 @@ def _evaluate(
             f"X0 must have the shape (T, n) or (batch, T, n), not empty; got {X.shape}"
         )
     if X.ndim == 3:
-        found = [_evaluate(network, weights, x, input, rise, setting) for x in X]
+        tokens = np.asarray(X0, dtype=object)
+        found = [_evaluate(network, weights, x, input, rise, setting) for x in tokens]
         return stack(found, setting.field)
     run = Run(setting, rise, iter(weights))
-    equal, power = kinds([tuple(map(str, row)) for row in X]), input * rise
+    tokens = np.asarray(X0, dtype=object)
+    equal, power = kinds([tuple(map(identity, row)) for row in tokens]), input * rise
     state = State(Series({power: X}), Kinds(equal, {power: equal}))
     try:
         result = apply(network, state, run)

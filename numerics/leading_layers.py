@@ -152,7 +152,8 @@ def _norm(layer: RMSNorm | LayerNorm, state: State, run: Run) -> State:
     out, leads = normalise(state.series, eps, isinstance(layer, LayerNorm), run.setting)
 
     def key(power: int, i: int) -> Any:  # expanded so far below the leading power
-        return leads[i], state.kinds.down_to(leads[i] + power)[i]
+        lead = leads[i]
+        return None if lead is None else (lead, state.kinds.down_to(lead + power)[i])
 
     known = state.kinds.each(out.powers, key)
     if not layer.affine:
@@ -183,6 +184,7 @@ def _attention(layer: Attention, state: State, run: Run) -> State:
     mixed = Series(
         {k: np.hstack([out.parts.get(k, zero) for out in outputs]) for k in powers},
         unknown,
+        any(out.fast for out in outputs),
     )
     known = _attended(layer, state, shares, seen, sorted(powers), run.rise)
     return State(_affine(mixed, weights, "O", run), known.shifted(run.rise))
@@ -275,6 +277,10 @@ def _weights(
 
     # The largest logits are the same at any scale, so that all powers may be taken as growing.
     shift = 1 - min(0, *scores.powers) if isinstance(pattern, Saturated) else 0
-    return attention_weights(
+    A, found = attention_weights(
         scores.shifted(shift), seen, same, lambda: field.number(1 / root), run.setting
     )
+    ties = [at.keys for at in found if len({keys.whole[j] for j in at.keys}) > 1]
+    if isinstance(pattern, Saturated) and scores.fast and ties:
+        raise OpenError(f"the tie of the keys {ties[0]}, up to what vanishes fast,")
+    return A, found

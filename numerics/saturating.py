@@ -5,21 +5,21 @@ cannot be decided with the digits or the terms at hand raises `OpenError`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import factorial
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from asymptest.numerics.fields import Field
+from asymptest.numerics.fields import FLOATS, Field
 from asymptest.numerics.kinds import Kind
 from asymptest.numerics.series import Series, power_series
 from asymptest.theory.activations import Activation
 from asymptest.theory.asymptotes import Terms, asymptotes
 from asymptest.theory.dual_maps import homogeneity
 from asymptest.theory.errors import ArgumentError
-from asymptest.theory.pieces import jumps
+from asymptest.theory.pieces import jump_points
 from asymptest.theory.piecewise import x
 
 UNDECIDED = 2  # a sign that Field.signs could not tell
@@ -50,29 +50,29 @@ class Setting:
 
 def normalise(
     series: Series, eps: Any, centre: bool, setting: Setting
-) -> tuple[Series, list[int]]:
+) -> tuple[Series, list[int | None]]:
     """Return rows over the root of their mean square + eps, and their leading powers.
 
-    Their mean is removed first if `centre`.
+    Their mean is removed first if `centre`. The leading power of a row that is 0 is None.
     """
-    whole = _scale(series)
     rows = range(len(next(iter(series.parts.values()))))
     found = [
-        _normalised(series.map(lambda p, i=i: p[i]), i, eps, centre, whole, setting)
+        _normalised(series.map(lambda p, i=i: p[i]), i, eps, centre, setting)
         for i in rows
     ]
     return stack([row for row, _ in found], setting.field), [lead for _, lead in found]
 
 
 def _normalised(
-    row: Series, i: int, eps: Any, centre: bool, whole: dict[int, Any], setting: Setting
-) -> tuple[Series, int]:
+    row: Series, i: int, eps: Any, centre: bool, setting: Setting
+) -> tuple[Series, int | None]:
     field = setting.field
+    scale = _scale(row)  # before the mean is removed: what cancels is rounding
     if centre:
         row = row.map(lambda part: part - part.sum() / len(part))
     lead = None
     for k in row.powers:
-        signs = field.signs(row.parts[k], whole[k])
+        signs = field.signs(row.parts[k], scale[k])
         if (np.abs(signs) == 1).any():
             lead = k
             break
@@ -81,16 +81,25 @@ def _normalised(
     if lead is None:
         if row.unknown is not None:
             raise OpenError(f"the leading power of row {i}")
+        if field.sign(eps, 0) == 1:  # also what vanishes fast stays so
+            return row.map(lambda part: part * 0), None
+        if row.fast:
+            raise OpenError(f"row {i}, smaller than every power of c,")
         raise ArgumentError(
             f"row {i} is zero where a norm divides by its size; use another input or weight"
         )
-    row = Series({k: part for k, part in row.parts.items() if k <= lead}, row.unknown)
-    size = row.times(row, lambda a, b: (a * b).sum() / len(a))
+    kept = {k: part for k, part in row.parts.items() if k <= lead}
+    row = Series(kept, row.unknown, row.fast)
+    size = row.times(
+        row, lambda a, b: (field.square(a) if a is b else a * b).sum() / len(a)
+    )
     power = 2 * lead
     if field.sign(eps, 0):
         size = size + Series({0: eps})
         power = max(power, 0)
     first = size.parts[power]
+    if not first > 0:
+        raise OpenError(f"the size of row {i}")
     rest = Series(
         {k: p / first for k, p in size.parts.items() if k < power}, size.unknown
     )
@@ -106,8 +115,10 @@ def _normalised(
 
 
 def _scale(series: Series) -> dict[int, Any]:
-    """Return the size of each coefficient, against which a float64 counts as zero."""
-    return {k: np.abs(part).max(initial=0) for k, part in series.parts.items()}
+    """Return the size of each row, against which a float64 counts as zero."""
+    return {
+        k: np.abs(part).max(axis=-1, keepdims=True) for k, part in series.parts.items()
+    }
 
 
 def stack(rows: Sequence[Series], field: Field) -> Series:
@@ -117,7 +128,7 @@ def stack(rows: Sequence[Series], field: Field) -> Series:
     shape = next((p.shape for row in rows for p in row.parts.values()), (0,))
     zero = field.zeros(shape)
     parts = {k: np.stack([row.parts.get(k, zero) for row in rows]) for k in powers}
-    return Series(parts, unknown)
+    return Series(parts, unknown, any(row.fast for row in rows))
 
 
 # --- Activations ----------------------------------------------------------------------
@@ -134,7 +145,7 @@ def activate(series: Series, phi: Activation, setting: Setting) -> Series:
         return series.map(lambda part: field.apply(phi, part))
     sides = asymptotes(phi)
     smooth = (sides.homogeneous or 0) >= 1
-    deepest = None if smooth else (0 if not jumps(phi.expr) else -(10**9))
+    deepest = None if smooth else (0 if not jump_points(phi.expr) else -(10**9))
     lead, sign = _leading(series, field, deepest)
     far = np.abs(sign) == 1 if sides.homogeneous is not None else lead > 0
     unknown = (
@@ -145,18 +156,52 @@ def activate(series: Series, phi: Activation, setting: Setting) -> Series:
         if mask.any() and side:
             chosen = _polynomial(series.map(lambda part, m=mask: part * m), side, field)
             result = result + chosen.map(lambda part, m=mask: part * m)
+            falling = [n for n, _ in side if n < 0]
+            if falling:  # a series without end: its first term is as large as this
+                result = result + Series({}, max(falling) * int(lead[mask].min()))
+    if sides.saturates and far.any():
+        result = replace(result, fast=True)
     if far.all() or (sides.homogeneous and not (sign[~far] != 0).any()):
         # Homogeneous of degree >= 1, it vanishes where its argument does.
-        return result if result.parts else Series({0: field.zeros(sign.shape)}, unknown)
+        zero = Series({0: field.zeros(sign.shape)}, unknown, series.fast)
+        return result if result.parts else result + zero
     # The value at the constant term; what vanishes is not expanded.
     shape = sign.shape
     constant = series.parts.get(0, field.zeros(shape))
     near = field.apply(phi, np.where(far, field.zeros(shape), constant))
-    rest = Series({0: np.where(far, field.zeros(shape), near)})
-    below = any((part[~far] != 0).any() for k, part in series.parts.items() if k < 0)
+    below = any(not_zero(part[~far]) for k, part in series.parts.items() if k < 0)
+    open_below = below or series.unknown is not None or series.fast
+    for at in jump_points(phi.expr) if open_below else ():
+        near = _beside(series, near, ~far, at, phi, field)
+    rest = Series({0: np.where(far, field.zeros(shape), near)}, None, series.fast)
     if below or series.unknown is not None:
         rest = rest + Series({}, -1)
     return result + rest
+
+
+def _beside(
+    series: Series, near: Any, among: Any, at: sp.Expr, phi: Activation, field: Field
+) -> Any:
+    """Return the values where the constant term is on a jump: lower powers choose the side."""
+    place = field.number(at)
+    shape = near.shape
+    zero = field.zeros(shape)
+    moved = series + Series({0: zero - place})
+    on = field.signs(moved.parts[0], np.abs(moved.parts[0]) + abs(place))
+    if (among & (on == UNDECIDED)).any():
+        raise OpenError(f"the sign of entry {_first(among & (on == UNDECIDED))} - {at}")
+    on_jump = among & (on == 0)
+    if not on_jump.any():
+        return near
+    lower = Series({k: p for k, p in moved.parts.items() if k < 0}, moved.unknown)
+    lower = lower + Series({-1: zero})
+    _, sign = _leading(lower, field, None)
+    hidden = on_jump & (sign == 0)
+    if hidden.any() and (series.unknown is not None or series.fast):
+        raise OpenError(f"on which side of {at} entry {_first(hidden)} is")
+    right, left = (field.number(sp.limit(phi.expr, x, at, way)) for way in "+-")
+    near = np.where(on_jump & (sign > 0), right, near)
+    return np.where(on_jump & (sign < 0), left, near)
 
 
 def _leading(series: Series, field: Field, deepest: int | None) -> tuple[Any, Any]:
@@ -185,11 +230,13 @@ def _first(where: Any) -> tuple[int, ...]:
 
 
 def _polynomial(series: Series, terms: Terms, field: Field) -> Series:
-    """Return sum of a_n X^n, entrywise."""
+    """Return sum of a_n X^n over n >= 0, entrywise."""
     result, power, degree = Series({}), None, 0
     shape = next(iter(series.parts.values())).shape
     one = field.zeros(shape) + field.number(1)
     for n, coefficient in sorted(terms):
+        if n < 0:
+            continue
         while degree < n:
             power = series if power is None else power * series
             degree += 1
@@ -253,13 +300,16 @@ def _row(
     if not one_kind and scores.unknown is not None and scores.unknown >= 0:
         raise OpenError(f"which of the keys {tied} has the largest logit for query {i}")
     lower = Series({k: p for k, p in scores.parts.items() if k <= 0}, scores.unknown)
-    weights = None if one_kind else _soft(lower, tied, same(0), i, factor, setting)
+    weights = None if one_kind else _soft(lower, tied, same, i, factor, setting)
     uniform = weights is None
     if weights is None:
         share = field.number(1) / field.number(len(tied))
         weights = Series({0: np.array([share] * len(tied), dtype=field.dtype)})
     row = weights.map(lambda part: _spread(part, tied, T, field))
-    return row, Attended(tuple(tied), uniform)
+    lost = len(tied) < int(
+        np.count_nonzero(seen)
+    )  # their weights vanish faster than powers
+    return replace(row, fast=scores.fast or lost), Attended(tuple(tied), uniform)
 
 
 def _spread(values: Any, at: list[int], T: int, field: Field) -> Any:
@@ -276,10 +326,10 @@ def largest(
     Raises:
         OpenError: if two values cannot be told apart, nor shown to be equal.
     """
-    scale = max(abs(values[j]) for j in among)
-    best = max(among, key=lambda j: float(values[j]))
+    best = greatest(values, among)
     found: list[int] = []
     for j in among:
+        scale = max(abs(values[best]), abs(values[j])) if field is FLOATS else None
         sign = (
             0 if same[j] == same[best] else field.sign(values[best] - values[j], scale)
         )
@@ -292,10 +342,25 @@ def largest(
     return found
 
 
+def greatest(values: Any, among: Sequence[int]) -> int:
+    """Return one of `among` such that no value is proved to be larger."""
+    best = among[0]
+    for j in among[1:]:
+        if values[j] > values[best]:
+            best = j
+    return best
+
+
+def not_zero(values: Any) -> bool:
+    """Return whether some number may not be 0; != would say whether one certainly is not."""
+    zeros = [value == 0 for value in np.asarray(values).reshape(-1)]
+    return not all(zeros)
+
+
 def _soft(
     scores: Series,
     tied: list[int],
-    same: Sequence[int],
+    same: Callable[[int | None], Kind],
     i: int,
     factor: Any,
     setting: Setting,
@@ -303,19 +368,19 @@ def _soft(
     """Return softmax over the tied keys of what is left of the logits, None if that is equal."""
     field = setting.field
     left = scores.map(lambda part: part[tied])
-    best = 0
-    if 0 in left.parts:
-        best = int(np.argmax([float(v) for v in left.parts[0]]))
+    best = greatest(left.parts[0], range(len(tied))) if 0 in left.parts else 0
     left = left.map(lambda part: part - part[best])
-    differs = {k: p for k, p in left.parts.items() if any(v != 0 for v in p)}
-    if len({same[j] for j in tied}) == 1:  # equal from the power 0 up
-        differs.pop(0, None)
+    differs = {
+        k: part
+        for k, part in left.parts.items()
+        if not_zero(part) and len({same(k)[j] for j in tied}) > 1
+    }
     if not differs and left.unknown is None:
         return None
     scaled = Series(differs, left.unknown).map(lambda part: part * factor())
     at_zero = scaled.parts.get(0)
     if at_zero is not None and setting.saturates:
-        return Series({0: _around_argmax(at_zero, tied, same, i, field)})
+        return Series({0: _around_argmax(at_zero, tied, same(0), i, field)})
     one = field.number(1)
     start = np.array([one] * len(tied), dtype=field.dtype)
     if at_zero is not None:

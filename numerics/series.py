@@ -18,10 +18,13 @@ class Series:
     Args:
         parts: power -> coefficients, all of one shape; powers that are absent are zero.
         unknown: the largest power that is not known; None if all of them are.
+        fast: whether something is left out that vanishes faster than any power. Where all
+            coefficients are 0, it decides the sign.
     """
 
     parts: Mapping[int, Any]
     unknown: int | None = None
+    fast: bool = False
 
     def __post_init__(self) -> None:
         if self.unknown is not None:
@@ -41,20 +44,21 @@ class Series:
 
     def map(self, function: Callable[[Any], Any]) -> "Series":
         """Apply a linear function to every coefficient."""
-        return Series(
-            {k: function(part) for k, part in self.parts.items()}, self.unknown
-        )
+        parts = {k: function(part) for k, part in self.parts.items()}
+        return Series(parts, self.unknown, self.fast)
 
     def shifted(self, power: int) -> "Series":
         """Multiply by c^power."""
         unknown = None if self.unknown is None else self.unknown + power
-        return Series({k + power: part for k, part in self.parts.items()}, unknown)
+        parts = {k + power: part for k, part in self.parts.items()}
+        return Series(parts, unknown, self.fast)
 
     def __add__(self, other: "Series") -> "Series":
         parts = dict(self.parts)
         for k, part in other.parts.items():
             parts[k] = parts[k] + part if k in parts else part
-        return Series(parts, _largest(self.unknown, other.unknown))
+        unknown = _largest(self.unknown, other.unknown)
+        return Series(parts, unknown, self.fast or other.fast)
 
     def __matmul__(self, other: "Series") -> "Series":
         return self.times(other, product)
@@ -73,13 +77,13 @@ class Series:
                 if unknown is None or i + j > unknown:
                     value = by(first, second)
                     parts[i + j] = parts[i + j] + value if i + j in parts else value
-        return Series(parts, unknown)
+        return Series(parts, unknown, self.fast or other.fast)
 
     def above(self, power: int) -> "Series":
         """Forget everything from c^power down, if there is anything."""
         below = any(k <= power for k in self.parts)
         known = self.unknown is None or self.unknown < power
-        return Series(self.parts, power if below and known else self.unknown)
+        return Series(self.parts, power if below and known else self.unknown, self.fast)
 
 
 def power_series(coefficients: list[Any], u: Series, terms: int) -> Series:

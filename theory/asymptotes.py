@@ -89,6 +89,8 @@ def asymptotes(phi: Activation) -> Asymptotes:
             f"{phi.name} vanishes far from zero faster than any power, so the limit is 0 for "
             f"every input and says nothing; choose an activation that does not"
         )
+    if max(terms[0][0] for terms in (left, right) if terms) < 0:
+        raise _without(phi, "vanishes like a power of x")
     power = int(degree) if degree is not None and degree.is_Integer else None
     return Asymptotes(phi, left, right, fast_left or fast_right, power)
 
@@ -105,7 +107,7 @@ def _terms(phi: Activation, side: Any, sign: int) -> tuple[Terms, bool]:
         if term is None:
             return tuple(found), True
         power, coefficient = term
-        found.append((power, coefficient * sign**power))
+        found.append((power, coefficient * sp.Integer(sign) ** power))
         rest = sp.simplify(rest - coefficient * T**power)
         if power < 0:
             break  # a series without end: its first two powers are what orders need

@@ -182,8 +182,7 @@ def _attention(layer: Attention, state: Degree) -> tuple[Attention, Degree]:
     weights, pattern = _pattern(layer, state)
     absent = _absent(layer.value, "V") | _absent(layer.output, "O")
     if isinstance(layer.pattern, Linear):  # the logits are in the definition
-        for label, law in zip("QK", query_key(layer.pattern), strict=True):
-            absent |= _absent(law, label)
+        absent |= _no_biases(layer.pattern)
     given = {X.name: state, A.name: weights}
     kept, out = leading(attention_definition(layer), given, absent)
     names = _weights(kept)
@@ -215,7 +214,12 @@ def logit_degree(pattern: Scored, state: Degree) -> Degree:
     """Return the degree of the logits of a pattern whose state has degree `state`."""
     h = Index("h", HEADS)
     definition = logits_definition(pattern.scale, pattern.tied, h, I, J)
-    return leading(definition, {X.name: state})[1]
+    return leading(definition, {X.name: state}, _no_biases(pattern))[1]
+
+
+def _no_biases(pattern: Scored) -> frozenset[str]:
+    query, key = query_key(pattern)
+    return _absent(query, "Q") | _absent(key, "K")
 
 
 def argmax(pattern: Scored) -> Saturated:
@@ -272,6 +276,11 @@ def leading(
         )
         for term in terms
     ]
+    if not degrees:
+        raise ArgumentError(
+            "a layer whose weights and biases all have variance 0 vanishes, and has no "
+            "degree; leave it out"
+        )
     total = reduce(Degree.__add__, degrees)
     kept = (t for t, d in zip(terms, degrees, strict=True) if d.power == total.power)
     return tuple(kept), total

@@ -9,11 +9,12 @@ and the base one of 1, H(x - t), delta(x - t), erf(a x + b).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 
-from asymptest.theory.errors import NoClosedFormError
+from asymptest.theory.errors import NoClosedFormError, UnsupportedError
 from asymptest.theory.piecewise import intervals, with_steps, x
 
 H, delta = sp.Heaviside, sp.DiracDelta
@@ -104,8 +105,26 @@ def jumps(expr: sp.Expr) -> bool:
     Raises:
         UnsupportedError: if it switches at points that cannot be listed.
     """
+    return bool(jump_points(expr))
+
+
+@lru_cache(maxsize=256)
+def jump_points(expr: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Return where a function jumps.
+
+    Raises:
+        UnsupportedError: if it switches at points that cannot be listed.
+
+    >>> jump_points(x * sp.Heaviside(x - 2))
+    (2,)
+    """
     intervals(with_steps(expr))
-    return derivative(expr).has(delta)
+    slope = derivative(expr)
+    found = (_height(term)[0] for term in sp.Add.make_args(slope) if term.has(delta))
+    points = tuple(at for at in found if at is not None)
+    if slope.has(delta) and not points:
+        raise UnsupportedError(f"{expr} jumps at points that cannot be listed")
+    return points
 
 
 def _height(term: Any) -> tuple[Any, Any]:

@@ -38,8 +38,8 @@ def saturated_weights(scores: Float[Tensor, "*rows"], dim: int = -1) -> Tensor:
         dim: the axis.
 
     Returns:
-        1 / |M| where a score is within `TIE` (relative to the largest modulus that is
-        visible) of the largest, else 0; nan where a whole row is hidden, as in softmax.
+        1 / |M| where a score is within `TIE` (relative to the larger modulus of the two) of
+        the largest, else 0; nan where a whole row is hidden, as in softmax.
 
     Raises:
         ArgumentError: if the scores are not float64, for which `TIE` is meant.
@@ -61,7 +61,7 @@ def saturated_weights(scores: Float[Tensor, "*rows"], dim: int = -1) -> Tensor:
     # Half of the most negative number: a score may have been added to it.
     visible = scores > torch.finfo(scores.dtype).min / 2
     top = torch.where(visible, scores, -torch.inf).amax(dim, keepdim=True)
-    size = torch.where(visible, scores.abs(), 0).amax(dim, keepdim=True)
+    size = torch.maximum(scores.abs(), top.abs())
     ties = (visible & (scores >= top - TIE * size)).to(scores.dtype)
     return ties / ties.sum(dim, keepdim=True)
 

@@ -259,3 +259,8 @@ def test_a_softmax_that_cannot_be_replaced_is_refused() -> None:
     """Otherwise soft attention would pass for saturated."""
     with pytest.raises(UnsupportedError, match="computes its softmax inside"):
         saturated(Fused())(states(5))
+
+
+@pytest.mark.parametrize("hidden", [-1e9, -1e30, LOWEST, -torch.inf])
+def test_a_mask_of_large_scores_makes_no_ties(hidden: float) -> None:
+    assert weights_of(3.0, 2.5, 2.0, hidden) == [1, 0, 0, 0]

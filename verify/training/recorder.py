@@ -32,7 +32,7 @@ class Record:
         inner: θᵀδ.
         size: ‖δ‖.
         cosine: of θ + δ and the parameters after the last recorded step, or, for the
-            first record, before any step.
+            first record, when the recorder was made; nan if there are more parameters now.
     """
 
     step: int
@@ -99,11 +99,10 @@ class Recorder:
 
     def _before(self, *_: Any) -> None:
         self._step += 1
-        if not self._when(self._step):
-            return
-        last = self.records[-1].step if self.records else 0
-        # After the step before this one, the anchor is what the parameters are.
-        self._theta = self._anchor if last == self._step - 1 else self._copy()
+        if self._when(self._step):
+            self._theta = (
+                self._copy()
+            )  # something may have moved it since the last step
 
     def _after(self, *_: Any) -> None:
         if self._theta is None:
@@ -111,7 +110,8 @@ class Recorder:
         theta, after, anchor = self._theta, self._copy(), self._anchor
         delta = after - theta
         norm = float(after.norm())
-        scale = norm * float(anchor.norm())
+        same = len(anchor) == len(after)  # no group of parameters has been added
+        scale = norm * float(anchor.norm()) if same else 0.0
         record = Record(
             self._step,
             float(theta.norm()),

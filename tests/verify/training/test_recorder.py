@@ -145,3 +145,28 @@ def test_the_state_of_another_model_is_refused() -> None:
     other = Recorder(torch.optim.SGD([nn.Parameter(torch.zeros(3))], lr=1.0))
     with pytest.raises(ArgumentError, match="37 parameters and the optimiser 3"):
         other.load_state_dict(state)
+
+
+def test_what_moves_the_parameters_between_steps_is_no_step() -> None:
+    """Projected back after each step, they start each step at norm 5."""
+    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    sgd = torch.optim.SGD([weight], lr=1.0)
+    recorder = Recorder(sgd)
+    for _ in range(2):
+        weight.grad = -weight.detach().clone()
+        sgd.step()
+        with torch.no_grad():
+            weight.mul_(5 / weight.norm())
+    for record in recorder.records:
+        assert (record.before, record.norm, record.size, record.inner) == (5, 10, 5, 25)
+
+
+def test_parameters_that_are_added_later_are_recorded() -> None:
+    first, second = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    sgd = torch.optim.SGD([first], lr=1.0)
+    recorder = Recorder(sgd)
+    sgd.add_param_group({"params": [second]})
+    first.grad = second.grad = torch.ones(1)
+    sgd.step()
+    assert recorder.records[0].before == pytest.approx(2**0.5)
+    assert np.isnan(recorder.records[0].cosine)
