@@ -8,8 +8,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from asymptest.theory.errors import UnsupportedError
+
+NARROW = (torch.float16, torch.bfloat16, torch.float32)
+NARROWING = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
 
 Module = TypeVar("Module", bound=nn.Module)
 # What a module is called with: one tensor, positional arguments or named ones.
@@ -40,16 +44,34 @@ def as_float64(value: Any) -> Any:
     return value.double() if floating else value
 
 
+class _Double(TorchFunctionMode):
+    """While active, a module that asks for float32 or less gets float64."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        func = torch.Tensor.double if func in NARROWING else func
+        named = {name: _widened(value) for name, value in (kwargs or {}).items()}
+        return func(*map(_widened, args), **named)
+
+
+def _widened(value: Any) -> Any:
+    return (
+        torch.float64 if isinstance(value, torch.dtype) and value in NARROW else value
+    )
+
+
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Have attention run as products and a softmax, not as one fused kernel.
+    """Have attention run as products and a softmax, not as one fused kernel, and in float64.
 
-    The fused encoder layer of torch also zeroes the states of padded positions.
+    The fused encoder layer of torch also zeroes the states of padded positions. Norms and
+    softmaxes of transformers cast to float32, where squares overflow early.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), _Double():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

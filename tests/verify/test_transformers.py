@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, GPT2Model
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+)
 
 from asymptest.verify.census import attention_of, census
 from asymptest.verify.saturated_attention import saturated
@@ -41,6 +49,18 @@ def bert(**options: Any) -> Any:
         **options,
     )
     return BertModel(config)
+
+
+def llama() -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=N,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=2,
+        intermediate_size=2 * N,
+    )
+    return LlamaModel(config)
 
 
 def tokens() -> Tensor:
@@ -146,3 +166,19 @@ def test_tied_embeddings_are_scaled_once() -> None:
     big = scaled(model, 8.0)
     embedding = model.transformer.wte.weight
     assert torch.equal(big.get_parameter("lm_head.weight"), 8 * embedding.double())
+
+
+def test_casts_to_float32_are_undone() -> None:
+    """Llama's norms and softmax ask for float32, in which squares overflow at this c."""
+    far, near = (
+        saturation_of(llama(), {"input_ids": tokens()}, c) for c in (1e12, 1e5)
+    )
+    for one, two in zip(far.layers, near.layers, strict=True):
+        assert one.mean == pytest.approx(two.mean, abs=1e-6)
+    heads = census(saturated(llama()), {"input_ids": tokens()}, "causal")
+    assert len(heads) == 2 * DEPTH
+    assert {head.hidden for head in heads} == {0.0}
+    # Norms in float64 differ from those in float32, which the model itself runs.
+    ids = {"input_ids": tokens()}
+    soft = saturation_of(llama(), ids, 1.0).output.mean
+    assert soft == pytest.approx(1, abs=1e-14)
