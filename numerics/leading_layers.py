@@ -83,7 +83,8 @@ def apply(network: Network, state: State, run: Run) -> State:
         raise OpenError(f"every power of the state before {network!r}")
     match network:
         case Dense():
-            out = _affine(state.series, next(run.weights), "", run)
+            weights = _named(next(run.weights), network, "W", "v")
+            out = _affine(state.series, weights, "", run)
             return State(out, state.kinds.shifted(run.rise))
         case Pointwise(phi):
             return _pointwise(phi, state, run)
@@ -117,6 +118,19 @@ def apply(network: Network, state: State, run: Run) -> State:
             raise UnsupportedError(f"Custom({name!r}) cannot be evaluated exactly")
 
 
+def _named(
+    weights: Mapping[str, Any], layer: Network, needed: str, optional: str
+) -> Mapping[str, Any]:
+    """Return the weights of a layer, or raise ShapeError unless they have these names."""
+    must, may = needed.split(), optional.split()
+    if not set(must) <= set(weights) <= {*must, *may}:
+        raise ShapeError(
+            f"the weights of {layer!r} must name {', '.join(must)} and may name "
+            f"{', '.join(may) or 'no other'}; got {', '.join(weights) or 'none'}"
+        )
+    return weights
+
+
 def _affine(X: Series, layer: Mapping[str, Any], label: str, run: Run) -> Series:
     """Return X W + 1 v^T; slots of several indices are flattened."""
     W = run.parameter(layer[f"W{label}"])
@@ -129,6 +143,11 @@ def _affine(X: Series, layer: Mapping[str, Any], label: str, run: Run) -> Series
     if bias is None:
         return product
     T = len(next(iter(X.parts.values())))
+    if np.size(bias) != int(np.prod(shape)) // width:
+        raise ShapeError(
+            f"v{label} has {np.size(bias)} entries; W{label} of shape {shape} makes "
+            f"{int(np.prod(shape)) // width} features"
+        )
     ones = run.field.array(np.ones((T, 1), dtype=int))
     return product + run.parameter(bias).map(lambda part: ones @ part.reshape(1, -1))
 
@@ -158,7 +177,14 @@ def _norm(layer: RMSNorm | LayerNorm, state: State, run: Run) -> State:
     known = state.kinds.each(out.powers, key)
     if not layer.affine:
         return State(out, known)
-    weights = next(run.weights)
+    optional = "bias" if isinstance(layer, LayerNorm) else ""
+    weights = _named(next(run.weights), layer, "gain", optional)
+    width = next(iter(out.parts.values())).shape[1]
+    for name, values in weights.items():
+        if np.size(values) != width:
+            raise ShapeError(
+                f"{name} must have the shape ({width},); got {np.shape(values)}"
+            )
     out = out * run.parameter(weights["gain"])
     if weights.get("bias") is not None:
         zero = run.field.zeros(next(iter(out.parts.values())).shape)
@@ -167,8 +193,13 @@ def _norm(layer: RMSNorm | LayerNorm, state: State, run: Run) -> State:
 
 
 def _attention(layer: Attention, state: State, run: Run) -> State:
-    weights = next(run.weights)
+    needed, optional = "WV WO", "vV vO"
+    if isinstance(layer.pattern, Softmax | Saturated | Linear):
+        needed += " WQ" if layer.pattern.tied else " WQ WK"
+    weights = _named(next(run.weights), layer, needed, optional)
     heads, T = np.shape(weights["WV"])[1], len(state.kinds.whole)
+    if layer.heads not in ("sqrt", heads):
+        raise ShapeError(f"WV has {heads} heads, and the layer {layer.heads}")
     seen = mask_array(layer.mask, T)
     V = _affine(state.series, weights, "V", run)
     size = next(iter(V.parts.values())).shape[1] // heads

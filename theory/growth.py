@@ -49,6 +49,10 @@ class StepModel:
     cosine: sp.Expr = sp.S.Zero
 
     def __post_init__(self) -> None:
+        if self.size.is_zero:
+            raise ArgumentError("size must not be 0, since the norm must grow")
+        if (1 - self.cosine).is_negative:
+            raise ArgumentError(f"cosine must be at most 1; got {self.cosine}")
         if not self.cosine.is_nonnegative:
             raise ArgumentError(
                 f"cosine must be nonnegative, since the norm must grow; got {self.cosine} "

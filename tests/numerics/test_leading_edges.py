@@ -16,11 +16,13 @@ from asymptest.theory import (
     ArgumentError,
     Attention,
     Dense,
+    LayerNorm,
     Network,
     Pointwise,
     Residual,
     RMSNorm,
     Saturated,
+    ShapeError,
     Softmax,
     relu,
     sigmoid,
@@ -162,3 +164,35 @@ def test_balls_of_equal_digits_are_not_the_same_token():
     rows = [[sp.sqrt(2) / 3], [sp.sqrt(2) * close]]
     found = leading(Attention(Softmax()), [HEAD], rows)
     assert found.precision > 128
+
+
+NORM, LAYER = RMSNorm(affine=True), LayerNorm(affine=True)
+TWO = {"W": np.eye(2, dtype=int)}
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "words"),
+    [
+        (Dense(), {"W": np.eye(2), "bias": [0, 0]}, ["must name W", "bias"]),
+        (Dense(), {"W": np.eye(2), "v": [1, 2, 3]}, ["v has 3 entries", "2 features"]),
+        (NORM, {"gain": [1, 1], "bias": [1, 1]}, ["may name no other"]),
+        (LAYER, {"gain": [1, 1, 1]}, ["gain", "(2,)", "(3,)"]),
+        (Attention(Softmax()), {"WV": 0, "WO": 0, "WQ": 0}, ["WK"]),
+        (
+            Attention(),
+            {"WV": np.ones((2, 2, 1)), "WO": np.ones((2, 1, 2))},
+            ["2 heads"],
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    network: Network, weights: dict[str, Any], words: list[str]
+):
+    with pytest.raises(ShapeError) as caught:
+        leading(network, [weights], [[1, 2]])
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_states_that_are_not_finite_are_refused():
+    with pytest.raises(ArgumentError, match="nan"):
+        leading(Dense(), [TWO], [[1.0, float("nan")]], numbers="float64")
