@@ -57,6 +57,7 @@ from asymptest.theory.errors import (
     UnsupportedError,
 )
 from asymptest.theory.gaussian_calculus import dual, mean
+from asymptest.theory.growth import StepModel, growth_law
 from asymptest.theory.homogeneity import Degree, degree
 from asymptest.theory.limit_network import Saturation, saturate
 from asymptest.theory.masks import Blocks, Padding, Window
@@ -112,6 +113,7 @@ __all__ = [
     "Saturation",
     "ShapeError",
     "Softmax",
+    "StepModel",
     "StorageError",
     "Uniform",
     "Universality",
@@ -135,6 +137,7 @@ __all__ = [
     "gaussian",
     "gelu",
     "gelu_tanh",
+    "growth_law",
     "hermite",
     "hermite_coefficient",
     "homogeneity",

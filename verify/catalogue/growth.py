@@ -5,6 +5,7 @@ the steps only; as printed it is refuted.
 """
 
 import math
+import operator
 from cmath import exp as turn
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from asymptest.verify.claim import Claim, Exact, Expects, Identity, Rng, Source
 from asymptest.verify.deterministic import EPS
 
 PAPER = "arXiv 2010.09697 (Merrill et al., EMNLP 2021)"
-MISALIGNED = TABLE[0]
+MISALIGNED, ALIGNED = TABLE[0], TABLE[5]
 START, TIMES = 64, (512, 4096)
 ORDERS = 6  # of the constant that the start decides
 
@@ -273,4 +274,23 @@ PRINTED = Claim(
     repaired="growth/laws",
 )
 
-CLAIMS = (GROWTH_LAWS, PRINTED)
+PRINTED_ALIGNED = Claim(
+    name="growth/aligned-printed",
+    statement=(_equation(ALIGNED, sp.Symbol("C") * ALIGNED.printed),),
+    source=Source(PAPER, "section 5.4, aligned dynamics (entry B-10)", "printed"),
+    expects=Expects.REFUTED,
+    instances=walks((ALIGNED,)),
+    evidence=(
+        Exact(
+            left=lambda walk, rng: [-operator.sub(*log_norms(walk, rng))],
+            right=lambda _: [math.sqrt(TIMES[1]) - math.sqrt(TIMES[0])],
+            bound=lambda walk: sum(remainder(walk)),
+        ),
+    ),
+    limits="Read with a constant factor; up to constants in the exponent too it says only "
+    "that log ||theta|| is of the order of sqrt(t), which holds.",
+    counterexample="kappa = 1: the norm grows like exp(2 sqrt(t)) / sqrt(t)",
+    repaired="growth/laws",
+)
+
+CLAIMS = (GROWTH_LAWS, PRINTED, PRINTED_ALIGNED)
