@@ -235,7 +235,7 @@ DEFINITION_3 = Claim(
     ),
     limits="Refuted for d = 1/100, k = 1 and a gap of a fixed share of the norm; the error "
     "is proportional to c, so any d fails at a larger c.",
-    counterexample="scores (0, -9), unequal values: c exp(-9) exceeds 1 from c = 2^14 on",
+    counterexample="scores (0, -9), unequal values: c exp(-9) exceeds 1 from c = 2^13 on",
     repaired="gates/relative-homogeneity",
 )
 
