@@ -27,5 +27,9 @@ def reported() -> dict[str, Any]:
     >>> reported()["heads"]["sublayer"]["first"]
     41
     """
-    text = files(__package__).joinpath("reported.json").read_text(encoding="utf-8")
+    text = (
+        files("asymptest.paper_figures")
+        .joinpath("reported.json")
+        .read_text(encoding="utf-8")
+    )
     return json.loads(text)

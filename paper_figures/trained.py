@@ -23,7 +23,7 @@ def trained(folder: Path | None = None) -> list[Result]:
         ArgumentError: if it holds none.
     """
     if folder is None:
-        with as_file(files(__package__).joinpath("training")) as own:
+        with as_file(files("asymptest.paper_figures").joinpath("training")) as own:
             return trained(own)
     found = sorted(folder.glob("*.json"))
     if not found:
