@@ -14,7 +14,6 @@ import numpy as np
 import sympy as sp
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
-from asymptest.numerics.balls import ball
 from asymptest.numerics.compile import activation_function
 from asymptest.theory.activations import Activation
 from asymptest.theory.errors import ArgumentError, UnsupportedError
@@ -138,8 +137,14 @@ def as_ball(value: Any) -> arb:
     if isinstance(value, arb):
         return value
     if isinstance(value, sp.Expr) and not isinstance(value, sp.Rational):
-        return ball(value, {}, ctx.prec)
+        return _ball(value, {})
     return arb(rational(value))
+
+
+def _ball(expr: sp.Expr, values: dict[Any, arb]) -> arb:
+    from asymptest.numerics.balls import ball  # only who computes with balls loads them
+
+    return ball(expr, values, ctx.prec)
 
 
 def _sign_of_ball(value: arb, _: Any) -> int | None:
@@ -166,7 +171,7 @@ def _polynomial(phi: Activation, values: Any) -> Any:
 def _balls(phi: Activation, values: Any) -> Any:
     result = np.empty_like(values)
     for at, value in np.ndenumerate(values):
-        result[at] = ball(phi.expr, {x: value}, ctx.prec)
+        result[at] = _ball(phi.expr, {x: value})
     return result
 
 

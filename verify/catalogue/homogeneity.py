@@ -199,6 +199,12 @@ def _mutant(**change: Any) -> Callable[[Case], np.ndarray]:
     def right(case: Case) -> np.ndarray:
         weights, X = _drawn(case)
         wrong = _replaced(case.network, **change)
+        # Uniform attention has no queries and keys.
+        kept = weights_of(finite(wrong, WIDTH))
+        weights = [
+            {name: layer[name] for name in names}
+            for layer, names in zip(weights, kept, strict=True)
+        ]
         balls = enclosure_at(wrong, weights, case.c * X, case.c, saturated=True)
         return np.vectorize(float, otypes=[float])(balls.series.parts[0]) / _size(case)
 
