@@ -31,7 +31,9 @@ if TYPE_CHECKING:
         Verdict,
     )
     from asymptest.verify.finite import FiniteNetwork, finite, kernel_of
+    from asymptest.verify.from_torch import from_torch, pretrained
     from asymptest.verify.inputs import exact_input
+    from asymptest.verify.layers import Comparison, compare_layers
     from asymptest.verify.results import read_report
     from asymptest.verify.run import run_claims
     from asymptest.verify.saturated_attention import saturated, saturated_weights
@@ -58,6 +60,7 @@ __all__ = [
     "PROFILES",
     "Bound",
     "Claim",
+    "Comparison",
     "Enclosure",
     "Exact",
     "Expects",
@@ -81,13 +84,16 @@ __all__ = [
     "census",
     "check",
     "classify",
+    "compare_layers",
     "default_text",
     "exact_input",
     "finite",
+    "from_torch",
     "gram_matrices",
     "kernel_of",
     "load_weights",
     "networks",
+    "pretrained",
     "read_report",
     "run_claims",
     "saturated",
@@ -111,7 +117,9 @@ _HOMES = {
     "claim": "PROFILES Bound Claim Enclosure Exact Expects Finding FiniteLaw Identity "
     "Limit Profile Rate Source Status Verdict",
     "finite": "FiniteNetwork finite kernel_of",
+    "from_torch": "from_torch pretrained",
     "inputs": "exact_input",
+    "layers": "Comparison compare_layers",
     "results": "read_report",
     "run": "run_claims",
     "saturated_attention": "saturated saturated_weights",

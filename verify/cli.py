@@ -296,6 +296,66 @@ def derive(
 
 
 @app.command()
+def module(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="module:factory, a function of width and seed that builds a torch "
+            "module."
+        ),
+    ],
+    widths: Annotated[
+        list[int], typer.Option(help="Of the modules; several, one after the other.")
+    ],
+    more: Annotated[list[int] | None, typer.Argument(hidden=True)] = None,
+    text: Annotated[
+        str, typer.Option(help="A text file, or `default` for the topics of help().")
+    ] = "default",
+    positions: Annotated[
+        int, typer.Option(callback=at_least(1), help="Words of a sequence.")
+    ] = 8,
+    sequences: Annotated[
+        int, typer.Option(callback=at_least(1), help="Their number.")
+    ] = 4,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="full or causal: what attention of torch.nn is called with."),
+    ] = None,
+    resolution: Annotated[
+        float, typer.Option(help="Half-width of the band around a prediction.")
+    ] = 0.05,
+    bias: Annotated[
+        float | None,
+        typer.Option(
+            help="What a finite width may be off; a quarter of the resolution."
+        ),
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Judge each width by itself.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare a torch module's layers with its description."""
+    from asymptest.verify.module_command import main as run
+
+    code = run(
+        target,
+        [*widths, *(more or ())],
+        text=text,
+        positions=positions,
+        sequences=sequences,
+        mask=mask,
+        resolution=resolution,
+        bias=bias,
+        each=each,
+        seed=seed,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def kernel(
     target: Annotated[str, typer.Argument(help="The network, as module:network.")],
     input_: Annotated[

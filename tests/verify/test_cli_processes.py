@@ -184,7 +184,16 @@ def test_without_arguments_there_is_help(folder: Path) -> None:
     run = command(folder)
     asked = command(folder, "--help")
     assert (run.returncode, run.stdout, run.stderr) == (0, asked.stdout, "")
-    names = {"claims", "check", "derive", "kernel", "figures", "report", "bench"}
+    names = {
+        "claims",
+        "check",
+        "derive",
+        "kernel",
+        "module",
+        "figures",
+        "report",
+        "bench",
+    }
     assert names <= {*run.stdout.split()}
     # No description is cut short.
     assert "..." not in run.stdout.partition("Commands:")[2]
