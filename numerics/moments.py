@@ -23,7 +23,9 @@ Kernel = Float[np.ndarray, "T T"]
 
 
 def evaluate(
-    poly: Poly, arrays: Mapping[str, Kernel], numbers: Mapping[sp.Symbol, float]
+    poly: Poly,
+    arrays: Mapping[str, Float[np.ndarray, "_ _"]],
+    numbers: Mapping[sp.Symbol, float],
 ) -> Kernel:
     """Return the T x T array of a polynomial with the free indices i, j.
 
@@ -40,7 +42,9 @@ def evaluate(
     return result
 
 
-def _product(term: Term, arrays: Mapping[str, Kernel], T: int) -> Kernel:
+def _product(
+    term: Term, arrays: Mapping[str, Float[np.ndarray, "_ _"]], T: int
+) -> Kernel:
     letters: dict[Index, str] = {}
     for index in [I, J, *sorted(term.indices - {I, J})]:
         letters[index] = ascii_letters[len(letters)]
