@@ -1,45 +1,42 @@
 """Attention matrices in the limit: under the mask, from the logits' limit law."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from asymptest.numerics.gram import psd_sqrt
+from asymptest.numerics.compile import activation_function
+from asymptest.numerics.logits import (
+    Sampling,
+    as_numpy,
+    draws,
+    fixed_bias,
+    logit_mean,
+    logit_variance,
+    seen_kernel,
+    table_variance,
+)
+from asymptest.numerics.random_softmax import softmax_kernel
 from asymptest.theory.arrays import Array
-from asymptest.theory.errors import ArgumentError, ShapeError
-from asymptest.theory.logits import Logits, logits_law
+from asymptest.theory.errors import ShapeError
+from asymptest.theory.logits import logits_law
 from asymptest.theory.masks import Mask, Padding, positions, visible
 from asymptest.theory.network import Attention
 from asymptest.theory.patterns import (
     TIE,
+    Elementwise,
     Fixed,
     Linear,
     Saturated,
+    Shaped,
     Softmax,
     Uniform,
+    scores_of,
 )
 from asymptest.theory.substitution import number
 
-CHUNK = 2**22  # numbers held at once while sampling: 32 MB
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How random logits are averaged: `samples` draws from `rng`."""
-
-    samples: int
-    rng: np.random.Generator
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ArgumentError(f"samples must be at least 1; got {self.samples}")
-
-
-def as_numpy(array: Array) -> Float[np.ndarray, "..."]:
-    """Return a constant array as a read-only NumPy array, without a copy."""
-    return np.frombuffer(array.data, dtype=np.float64).reshape(array.shape)
+Kernel = Float[np.ndarray, "T T"]
+Seen = Bool[np.ndarray, "T T"]
 
 
 def mask_array(mask: Mask, T: int) -> Bool[np.ndarray, "T T"]:
@@ -68,7 +65,7 @@ def uniform(
 
 
 def softmax(
-    G: Float[np.ndarray, "*stack T T"], seen: Bool[np.ndarray, "T T"]
+    G: Float[np.ndarray, "*stack T T"], seen: Seen
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return the softmax of each row of the logits over its visible positions."""
     hidden = np.where(seen, G, -np.inf)
@@ -77,7 +74,7 @@ def softmax(
 
 
 def saturated(
-    G: Float[np.ndarray, "*stack T T"], seen: Bool[np.ndarray, "T T"]
+    G: Float[np.ndarray, "*stack T T"], seen: Seen
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return equal weights over the visible maximal logits of each row.
 
@@ -89,11 +86,12 @@ def saturated(
 
 
 def attention_matrices(
-    layer: Attention, K: Float[np.ndarray, "T T"], sampling: Sampling
+    layer: Attention, K: Kernel, sampling: Sampling
 ) -> Iterator[Float[np.ndarray, "stack T T"]]:
     """Yield stacks of attention matrices; A K A^T is to be averaged over all of them."""
     T = len(K)
-    match layer.pattern:
+    pattern = layer.pattern
+    match pattern:
         case Uniform():
             yield uniform(mask_array(layer.mask, T))[None]
         case Fixed(table):
@@ -102,18 +100,15 @@ def attention_matrices(
                 raise ShapeError(f"Fixed.A is for {A.shape[-1]} positions, K0 for {T}")
             yield A.reshape(-1, T, T)
         case Linear():
-            yield linear(layer, layer.pattern, K)[None]
-        case Softmax() | Saturated():
-            law, _ = logits_law(layer.pattern)
-            number(layer.pattern.variance, f"{layer.pattern!r}: variance")
-            seen = mask_array(layer.mask, T)
-            for G in _logits(law, K, sampling):
-                yield weights(layer.pattern, G, seen)
+            yield linear(layer, pattern, K)[None]
+        case Softmax() | Saturated() | Elementwise() | Shaped():
+            seen, scores = mask_array(layer.mask, T), scores_of(pattern)
+            assert scores is not None
+            for G, added in draws(scores, layer.heads, K, sampling):
+                yield weights(pattern, G, seen, added).reshape(-1, T, T)
 
 
-def linear(
-    layer: Attention, pattern: Linear, K: Float[np.ndarray, "T T"]
-) -> Float[np.ndarray, "T T"]:
+def linear(layer: Attention, pattern: Linear, K: Kernel) -> Kernel:
     """Return what the derived equation of linear attention calls A.
 
     The logits under the mask if they are deterministic, else the mask: the equation then
@@ -122,39 +117,58 @@ def linear(
     number(pattern.variance, f"{pattern!r}: variance")
     law, _ = logits_law(pattern)
     seen = mask_array(layer.mask, len(K))
-    return seen * (float(law.mean) * K if law.variance == 0 else 1.0)
+    if law.variance != 0:
+        return seen.astype(np.float64)
+    return seen * logit_mean(pattern, seen_kernel(pattern, K))
 
 
 def weights(
-    pattern: Softmax | Saturated,
-    G: Float[np.ndarray, "*stack T T"],
-    seen: Bool[np.ndarray, "T T"],
-) -> Float[np.ndarray, "*stack T T"]:
-    """Return the attention matrices that a scored pattern forms from logits."""
+    pattern: Softmax | Saturated | Elementwise | Shaped,
+    G: Float[np.ndarray, "#draws #heads T T"],
+    seen: Seen,
+    added: Float[np.ndarray, "#draws #heads T T"],
+) -> Float[np.ndarray, "_ _ T T"]:
+    """Return the attention matrices that a scored pattern forms from logits.
+
+    Args:
+        pattern: the pattern.
+        G: logits, the heads in the second axis.
+        seen: the mask.
+        added: their biases.
+    """
     match pattern:
         case Softmax():
-            return softmax(G, seen)
+            return softmax(G + added, seen)
         case Saturated():
-            return saturated(G, seen)
+            return saturated(G + added, seen)
+        case Elementwise(phi=phi):
+            return seen * activation_function(phi)(G + added)
+        case Shaped(scores, alpha, beta, gamma):
+            A, C = weights(scores, G, seen, added), softmax(added, seen)
+            a, b, c = (
+                number(value, f"{pattern!r}: coefficient")
+                for value in (alpha, beta, gamma)
+            )
+            return a * np.eye(len(seen)) + b * A - c * C
 
 
-def _logits(
-    law: Logits, K: Float[np.ndarray, "T T"], sampling: Sampling
-) -> Iterator[Float[np.ndarray, "stack T T"]]:
-    """Yield stacks of logits: their mean if they are deterministic, else samples.
+def mean_softmax(layer: Attention, K: Kernel, sampling: Sampling) -> Kernel | None:
+    """Return E A K A^T where A is the softmax of Gaussian logits, averaged over the heads.
 
-    With K = R R^T and Z of independent N(0, 1), sqrt(s) R Z R^T has the covariance
-    s K_ab K_ij that theory/ derived.
+    It is None if A is something else, or if the covariance of the logits is not one over
+    queries times one over keys.
     """
-    mean = float(law.mean) * K
-    if law.variance == 0:
-        yield mean[None]
-        return
-    R = psd_sqrt(K)
+    pattern = layer.pattern
+    if not isinstance(pattern, Softmax) or table_variance(pattern) > 0:
+        return None
+    law, _ = logits_law(pattern)
+    if law.variance == 0 or law.turn is not None:
+        return None
     T = len(K)
-    left = sampling.samples
-    while left:
-        draws = min(left, max(1, CHUNK // (T * T)))
-        Z = sampling.rng.standard_normal((draws, T, T))
-        yield mean + float(law.variance) ** 0.5 * (R @ Z @ R.T)
-        left -= draws
+    seen, S = mask_array(layer.mask, T), seen_kernel(pattern, K)
+    C, heads = logit_variance(pattern) * S, fixed_bias(pattern.bias, layer.heads, T)
+    found = [
+        softmax_kernel(S, C, seen, bias, rng, sampling.samples, replicates=1, V=K)[0]
+        for bias, rng in zip(heads, sampling.rng.spawn(len(heads)), strict=True)
+    ]
+    return np.mean(found, axis=0)

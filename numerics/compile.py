@@ -18,6 +18,7 @@ from asymptest.numerics.stable import a, b, rho, stable, w
 from asymptest.theory.activations import Activation
 from asymptest.theory.definition import K_MATRIX, T
 from asymptest.theory.gaussian_calculus import c, p, q
+from asymptest.theory.logits import SEEN_MATRIX
 from asymptest.theory.piecewise import x
 from asymptest.theory.substitution import number, put
 from asymptest.theory.update import (
@@ -67,7 +68,7 @@ class Entry:
 def compiled(layer: Layer) -> tuple[Any, bool]:
     """Return the function of a layer's equation with its numbers, and whether it is entrywise.
 
-    A matrix equation takes (K, A, K_B, ones); an entrywise one is an `Entry`.
+    A matrix equation takes (K, A, K_B, ones, K_S); an entrywise one is an `Entry`.
 
     Raises:
         ArgumentError: if a parameter of the layer is a symbol.
@@ -89,10 +90,11 @@ def compiled(layer: Layer) -> tuple[Any, bool]:
 
 @lru_cache(maxsize=1024)
 def matrix_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-    """Return (K, A, K_B, ones, *numbers) -> K' for a matrix equation, compiled."""
+    """Return (K, A, K_B, ones, K_S, *numbers) -> K' for a matrix equation, compiled."""
     plain = rhs.replace(lambda e: isinstance(e, Average), lambda e: e.body)
     plain = plain.replace(lambda e: isinstance(e, sp.OneMatrix), lambda _: ONES).doit()
-    return function([K_MATRIX, A_MATRIX, BRANCH_MATRIX, ONES, *symbols], plain)
+    arrays = [K_MATRIX, A_MATRIX, BRANCH_MATRIX, ONES, SEEN_MATRIX]
+    return function([*arrays, *symbols], plain)
 
 
 @lru_cache(maxsize=1024)

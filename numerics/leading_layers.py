@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from asymptest.numerics.attention import as_numpy, mask_array
+from asymptest.numerics.attention import mask_array
 from asymptest.numerics.fields import Field
 from asymptest.numerics.kinds import Kind, Kinds, kinds
+from asymptest.numerics.logits import as_numpy
 from asymptest.numerics.saturating import (
     Attended,
     OpenError,
@@ -28,6 +29,7 @@ from asymptest.numerics.series import Series
 from asymptest.theory.activations import Activation
 from asymptest.theory.dual_maps import homogeneity
 from asymptest.theory.errors import ShapeError, UnsupportedError
+from asymptest.theory.homogeneity import check_degree
 from asymptest.theory.network import (
     Attention,
     Chain,
@@ -42,7 +44,15 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Fixed,
+    Linear,
+    Saturated,
+    Shaped,
+    Softmax,
+    Uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -276,6 +286,7 @@ def _weights(
 ) -> tuple[Series, list[Attended]]:
     """Return the attention matrix of one head, and what each query attends to."""
     field, pattern = run.field, layer.pattern
+    check_degree(pattern)
     match pattern:
         case Fixed(A):
             table = as_numpy(A)
@@ -287,11 +298,15 @@ def _weights(
             shared = [tuple(np.flatnonzero(row).tolist()) for row in seen]
             means = [Attended(keys, equally=True) for keys in shared]
             return Series({0: field.array(seen.astype(int)) / counts}), means
+        case Elementwise() | Shaped():
+            raise AssertionError(f"{pattern!r} has no degree")
         case Softmax() | Saturated() | Linear():
             query = weights["WQ"]
             key = query if pattern.tied else weights["WK"]
     d = np.shape(query)[2]
     root = sp.sqrt(d) if pattern.scale == "1/sqrt(d)" else sp.Integer(d)
+    if isinstance(pattern, Softmax):
+        root = root * sp.sympify(pattern.temperature)
     Q, K = (state.series @ run.parameter(np.asarray(W)[:, h]) for W in (query, key))
     scores = Q @ K.map(lambda part: part.T)
     if isinstance(pattern, Linear):

@@ -34,19 +34,21 @@ def drawn(
     L: Float[np.ndarray, "Q D"],
     C: Square,
     K: Float[np.ndarray, "D D"],
+    V: Float[np.ndarray, "D D"],
     budget: Budget,
     rng: np.random.Generator,
 ) -> Stack:
-    """Return replicates of E[A K A'], one for each generator of the budget.
+    """Return replicates of E[A V A'], one for each generator of the budget.
 
     Args:
         L: logits without the random part, -inf where a key is hidden.
         C: covariance of the random part over queries.
         K: kernel of the keys.
+        V: kernel of the values.
         budget: how much may be spent, and what is to be reached.
         rng: generator of the pilots.
     """
-    every = rows(L, C, K)
+    every = rows(L, C, K, V)
     if not every.is_random:
         return np.stack([every.start] * len(budget.rngs))
     by = damping(every, rng)
@@ -56,7 +58,8 @@ def drawn(
     seen = np.isfinite(L[lead]).any(0)
     finer = budget if budget.rtol is None else replace(budget, rtol=FINER * budget.rtol)
     block = np.ix_(lead, lead)
-    known = drawn(L[np.ix_(lead, seen)], C[block], K[np.ix_(seen, seen)], finer, rng)
+    keys = np.ix_(seen, seen)
+    known = drawn(L[np.ix_(lead, seen)], C[block], K[keys], V[keys], finer, rng)
     effect = _effect(every, by, lead)
     in_all = np.ix_(np.arange(len(known)), lead, lead)
 

@@ -1,6 +1,6 @@
 """Softmax attention under one mask: its kernel as a function of a correlation.
 
-Where two rows see the same keys with the same biases, their entry of E[A K A'] depends on
+Where two rows see the same keys with the same biases, their entry of E[A V A'] depends on
 their variances and their correlation ρ only: it is f(ρ). On a circle of rows
 
     G(θ) = r (cos θ g + sin θ h),   g, h independent with the covariance K,
@@ -113,6 +113,7 @@ def resolved_circles(
     L: Float[np.ndarray, "Q D"],
     C: Float[np.ndarray, "Q Q"],
     K: Float[np.ndarray, "D D"],
+    V: Float[np.ndarray, "D D"],
     tail: float,
     rng: np.random.Generator,
 ) -> tuple[Circles, Rows, Damping] | None:
@@ -127,7 +128,7 @@ def resolved_circles(
     angles, radii = SMALLEST, 1 if spread <= SAME * size.max() else 3
     while len(kinds) * radii * angles <= len(L):
         on = circles(L, C, angles, radii)
-        drawn = rows(on.L, on.C, K)
+        drawn = rows(on.L, on.C, K, V)
         if not drawn.is_random:
             return None
         by = damping(drawn, rng)

@@ -2,7 +2,7 @@
 
 Row a is the softmax of L_a + G_a over D keys, where Cov(G_ai, G_bj) = C_ab K_ij. With P the
 softmax of L, a draw and its negative share an even part E and an odd part O, A = P + E ± O,
-and contribute (P + E) K (P + E)' + O K O' to the mean of A K A'. From that we take the same
+and contribute (P + E) V (P + E)' + O V O' to the mean of A V A'. From that we take the same
 products of A's Taylor series to second order, damped row by row, and add their exact mean
 (theory/softmax_expansion.py). The damping comes from a pilot of draws that are used for
 nothing else, so the average stays unbiased.
@@ -40,16 +40,18 @@ class Rows:
         P: softmax of L.
         B: B B' = C, columns by descending size.
         R: R R' = K, likewise, up to constants that no softmax sees.
-        M: P K, up to a constant of each row.
-        start: P K P'.
+        W: W W' = V, likewise.
+        M: P V, up to a constant of each row.
+        start: P V P'.
         first: exact mean of the product of first orders.
-        second: exact mean of the second order times K P'.
+        second: exact mean of the second order times V P'.
     """
 
     L: Float[np.ndarray, "Q D"]
     P: Float[np.ndarray, "Q D"]
     B: Float[np.ndarray, "Q r"]
     R: Float[np.ndarray, "D k"]
+    W: Float[np.ndarray, "D v"]
     M: Float[np.ndarray, "Q D"]
     start: Square
     first: Square
@@ -69,19 +71,29 @@ class Damping:
     second: Float[np.ndarray, " Q"]
 
 
-def rows(L: Float[np.ndarray, "Q D"], C: Square, K: Float[np.ndarray, "D D"]) -> Rows:
-    """Return the rows of logits L + G over keys with the kernel K."""
+def rows(
+    L: Float[np.ndarray, "Q D"],
+    C: Square,
+    K: Float[np.ndarray, "D D"],
+    V: Float[np.ndarray, "D D"],
+) -> Rows:
+    """Return the rows of logits L + G over keys with the kernel K and values with V."""
     P = softmax(L)
     # Constants added to the rows of K, or on both sides, pass by every softmax and every
     # deviation A - P. Without them nearly equal tokens keep the digits in which they differ.
     centre = P.mean(0)
-    left = K - centre @ K
-    both = left - (left @ centre)[:, None]
-    arrays = {"C": C, "P": P, "K": both}
-    first = evaluate(mean_product(1, 1), arrays | {"V": both}, {})
+    left = V - centre @ V
+    keys, values = (_centred(X, centre) for X in (K, V))
+    arrays = {"C": C, "P": P, "K": keys}
+    first = evaluate(mean_product(1, 1), arrays | {"V": values}, {})
     second = evaluate(mean_product(2, 0), arrays | {"V": left}, {})
-    B, R = _factor(C), _factor(both)
-    return Rows(L, P, B, R, P @ left.T, P @ K @ P.T, first, second)
+    B, R, W = _factor(C), _factor(keys), _factor(values)
+    return Rows(L, P, B, R, W, P @ left.T, P @ V @ P.T, first, second)
+
+
+def _centred(K: Float[np.ndarray, "D D"], centre: Float[np.ndarray, " D"]) -> Square:
+    left = K - centre @ K
+    return left - (left @ centre)[:, None]
 
 
 def work(rows: int, keys: int) -> float:
@@ -161,7 +173,7 @@ def pilot_size(rows: Rows) -> int:
 def average(
     rows: Rows, by: Damping, n: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "2 Q Q"]:
-    """Return the even and the odd part of the mean of A K A' over n draws and negatives."""
+    """Return the even and the odd part of the mean of A V A' over n draws and negatives."""
     Q, D = rows.L.shape
     squares, rest = np.zeros((2, Q, Q)), np.zeros((Q, D))
     for Z in normals(rows, n, rng):
@@ -170,7 +182,7 @@ def average(
         rest += even.sum(1) - by.second[:, None] * second.sum(1)
         Y = _values(rows, even)
         squares[0] += Y @ Y.T
-        # O K O' - F K F' is the symmetric part of (O - F) K (O + F)'.
+        # O V O' - F V F' is the symmetric part of (O - F) V (O + F)'.
         squares[1] += _values(rows, odd - first) @ _values(rows, odd + first).T
     once = rest @ rows.M.T / n + by.second[:, None] * rows.second
     even_part, odd_part = (squares + squares.mT) / (2 * n)
@@ -180,5 +192,5 @@ def average(
 
 
 def _values(rows: Rows, X: Draws) -> Float[np.ndarray, "Q nk"]:
-    """Return X R for every draw; its rows have the products X K X'."""
-    return (X.reshape(-1, X.shape[-1]) @ rows.R).reshape(len(X), -1)
+    """Return X W for every draw; its rows have the products X V X'."""
+    return (X.reshape(-1, X.shape[-1]) @ rows.W).reshape(len(X), -1)

@@ -1,6 +1,7 @@
-"""The kernel of softmax attention with random logits: E[A K A'], with an error bar.
+"""The kernel of softmax attention with random logits: E[A V A'], with an error bar.
 
-The logits of row a are Gaussian, with the means mean_ai and Cov(G_ai, G_bj) = C_ab K_ij.
+The logits of row a are Gaussian, with the means mean_ai and Cov(G_ai, G_bj) = C_ab K_ij; V is
+the kernel of the values.
 
 1. Equal tokens become one key whose weights add up, and equal queries one row: exact.
 2. Where few kinds of rows see the same keys with the same biases, circles of rows stand for
@@ -11,6 +12,7 @@ Either way it is done several times independently, and the spread gives the stan
 Independent checks: quadrature where a row sees two keys, and finite networks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +44,12 @@ def softmax_kernel(
     samples: int = 4096,
     rtol: float | None = None,
     replicates: int = 16,
+    V: Float[np.ndarray, "_ _"] | None = None,
 ) -> tuple[Square, Square]:
-    """Return E[A K A'] for A = softmax of Gaussian logits, and its standard error.
+    """Return E[A V A'] for A = softmax of Gaussian logits, and its standard error.
 
     Args:
-        K: kernel of the tokens, which are keys and values.
+        K: kernel of the keys.
         C: covariance of the logits over queries; variance * K for untied attention.
         seen: which keys a row sees; at least one.
         mean: mean of the logits, biases included; read where seen.
@@ -56,6 +59,7 @@ def softmax_kernel(
         rtol: the standard error to reach, relative to the largest entry; `samples` is then
             the most that is spent.
         replicates: independent estimates, of which the result is the mean.
+        V: kernel of the values; that of the keys if None.
 
     Returns:
         The estimate and its standard error, with replicates - 1 degrees of freedom; nan for
@@ -76,9 +80,10 @@ def softmax_kernel(
            [0.5  , 0.637]])
     """
     K, C = as_kernel(K, "K"), as_kernel(C, "C")
-    _check_logits(K, C, seen, mean)
+    V = K if V is None else as_kernel(V, "V")
+    _check_logits(K, {"C": C, "V": V, "seen": seen, "mean": mean}, seen, mean)
     _check_numbers(samples, rtol, replicates)
-    problem = _merged(K, C, np.where(seen, mean, -np.inf))
+    problem = _merged(K, C, V, np.where(seen, mean, -np.inf))
     unit = work(*problem.L.shape)
     budget = Budget(samples, unit, rtol, tuple(rng.spawn(replicates)))
     estimate, error = mean_and_error(_estimates(problem, budget, rng))
@@ -88,7 +93,7 @@ def softmax_kernel(
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Logits L and covariance C of different queries, kernel K of different keys.
+    """Logits L and covariance C of different queries, kernels K and V of different keys.
 
     `row` is the query of each token.
     """
@@ -96,18 +101,20 @@ class _Problem:
     L: Float[np.ndarray, "Q D"]
     C: Float[np.ndarray, "Q Q"]
     K: Float[np.ndarray, "D D"]
+    V: Float[np.ndarray, "D D"]
     row: Int[np.ndarray, " T"]
 
 
-def _merged(K: Square, C: Square, logits: Square) -> _Problem:
+def _merged(K: Square, C: Square, V: Square, logits: Square) -> _Problem:
     """Make one key of equal tokens, and one query of those with the same law."""
-    token, key = _distinct(K)
+    token, key = _distinct(K if V is K else np.concatenate([K, V], axis=1))
     order = np.argsort(key, kind="stable")
     starts = np.searchsorted(key[order], np.arange(len(token)))
     L = np.logaddexp.reduceat(logits[:, order], starts, axis=1)
     L -= L.max(-1, keepdims=True)
     asked, row = _distinct(np.concatenate([C, L], axis=1))
-    return _Problem(L[asked], C[np.ix_(asked, asked)], K[np.ix_(token, token)], row)
+    keys = np.ix_(token, token)
+    return _Problem(L[asked], C[np.ix_(asked, asked)], K[keys], V[keys], row)
 
 
 def _distinct(
@@ -121,11 +128,11 @@ def _distinct(
 
 
 def _estimates(problem: _Problem, budget: Budget, rng: np.random.Generator) -> Stack:
-    L, C, K = problem.L, problem.C, problem.K
+    L, C, K, V = problem.L, problem.C, problem.K, problem.V
     tail = TAIL if budget.rtol is None else HIDDEN * budget.rtol
-    found = resolved_circles(L, C, K, tail, rng)
+    found = resolved_circles(L, C, K, V, tail, rng)
     if found is None:
-        return drawn(L, C, K, budget, rng)
+        return drawn(L, C, K, V, budget, rng)
     on, rows, by = found
     return settle(rows, by, lambda parts: entries(on, C, spectrum(on, parts)), budget)
 
@@ -144,11 +151,11 @@ def _nearest_kernel(K: Square) -> Square:
 
 def _check_logits(
     K: Square,
-    C: Float[np.ndarray, "_ _"],
+    others: Mapping[str, np.ndarray],
     seen: Bool[np.ndarray, "_ _"],
     mean: Float[np.ndarray, "_ _"],
 ) -> None:
-    for name, given in (("C", C), ("seen", seen), ("mean", mean)):
+    for name, given in others.items():
         if given.shape != K.shape:
             raise ShapeError(
                 f"{name} must have the shape of K, {K.shape}; got {given.shape}"

@@ -31,6 +31,7 @@ from asymptest.theory.activations import (
     step,
     tanh,
 )
+from asymptest.theory.biases import ALiBi, RelativeBias
 from asymptest.theory.criticality import Criticality, Universality, criticality
 from asymptest.theory.dual_maps import (
     c_map,
@@ -77,12 +78,23 @@ from asymptest.theory.network import (
     depth,
     pretty,
 )
-from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Fixed,
+    Linear,
+    Saturated,
+    Shaped,
+    Softmax,
+    Uniform,
+)
+from asymptest.theory.positions import Additive, Rotary
 from asymptest.theory.recursion import Recursion, recursion
 
 __all__ = [
+    "ALiBi",
     "AccuracyError",
     "Activation",
+    "Additive",
     "ArgumentError",
     "AsymptestError",
     "Attention",
@@ -93,6 +105,7 @@ __all__ = [
     "Custom",
     "Degree",
     "Dense",
+    "Elementwise",
     "FeatureMeanError",
     "Fixed",
     "KernelError",
@@ -107,11 +120,14 @@ __all__ = [
     "Pointwise",
     "RMSNorm",
     "Recursion",
+    "RelativeBias",
     "Repeat",
     "Residual",
+    "Rotary",
     "Saturated",
     "Saturation",
     "ShapeError",
+    "Shaped",
     "Softmax",
     "StepModel",
     "StorageError",

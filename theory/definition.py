@@ -18,15 +18,18 @@ import sympy as sp
 
 from asymptest.theory.network import Attention, Dense, Init
 from asymptest.theory.patterns import (
+    Elementwise,
     Fixed,
     Linear,
     Pattern,
     Saturated,
     Scale,
     Scored,
+    Shaped,
     Softmax,
     Uniform,
 )
+from asymptest.theory.positions import Additive, Rotary
 from asymptest.theory.wick.laws import Gaussian, Haar, Law
 from asymptest.theory.wick.tensors import Index, Poly, Slot, Tensor, total
 
@@ -34,10 +37,17 @@ T = sp.Symbol("T", integer=True, positive=True)  # positions
 N_IN = sp.Symbol("n_in", integer=True, positive=True)  # width of the state
 N_OUT = sp.Symbol("n_out", integer=True, positive=True)  # width of the result
 HEADS = sp.Symbol("H", integer=True, positive=True)
+TAU = sp.Symbol("tau", positive=True)  # temperature of a softmax
+CONTENT = sp.Symbol("gamma", real=True)  # factor of X where positions are added to it
 
 X = Tensor("X")  # the state, T x n_in
 K = Tensor("K", symmetric=True)  # its kernel X X^T / n_in, and the same as a matrix
 K_MATRIX = sp.MatrixSymbol("K", T, T)
+S = Tensor(
+    "S"
+)  # what queries and keys see in place of X, if their encoding is additive
+K_SEEN = Tensor("K_S", symmetric=True)  # its kernel
+R = Tensor("R")  # rotation of the features of a head: (position, c, c')
 A = Tensor("A")  # attention matrix: (i, j), or (h, i, j) where heads differ
 
 I, J = Index("i", T), Index("j", T)
@@ -101,6 +111,11 @@ def given_state(i: Index, k: Slot) -> Poly:
     return X(i, k)
 
 
+def seen_state(i: Index, k: Slot) -> Poly:
+    """Return the entry S[i, k]."""
+    return S(i, k)
+
+
 # Numbers enter a definition as symbols, so it depends on a layer's choices alone: the
 # definitions are made once for each choice.
 
@@ -122,9 +137,9 @@ def attention_definition(layer: Attention) -> Poly:
     are part of the definition.
     """
     pattern = layer.pattern
-    logits = (pattern.scale, pattern.tied) if isinstance(pattern, Linear) else None
+    form = logit_form(pattern) if isinstance(pattern, Linear) else None
     return _attention_definition(
-        layer.value.init, layer.output.init, by_head(pattern), logits
+        layer.value.init, layer.output.init, by_head(pattern), form
     )
 
 
@@ -133,7 +148,7 @@ def _attention_definition(
     value_init: Init,
     output_init: Init,
     heads_differ: bool,
-    logits: tuple[Scale, bool] | None,
+    form: "LogitForm | None",
 ) -> Poly:
     h, c = Index("h", HEADS), Index("c", N_IN / HEADS)
     value = dense(value_init, given_state, N_IN, (Index("a", N_IN),), "V")
@@ -141,8 +156,8 @@ def _attention_definition(
     def mixed(i: Index, features: Slot) -> Poly:
         head = features[0]
         attends = A(head, i, J) if heads_differ else A(i, J)
-        if logits is not None:
-            attends = attends * logits_definition(*logits, head, i, J)
+        if form is not None:
+            attends = attends * logits_definition(form, head, i, J)
         return total(value(J, features) * attends, J)
 
     return dense(output_init, mixed, N_IN, (h, c), "O")(I, (K_OUT,))
@@ -155,7 +170,7 @@ def by_head(pattern: Pattern) -> bool:
             return False
         case Fixed():
             return len(pattern.A.shape) == 3
-        case Softmax() | Saturated():
+        case Softmax() | Saturated() | Elementwise() | Shaped():
             return True
 
 
@@ -167,13 +182,63 @@ def query_key(pattern: Scored) -> tuple[Dense, Dense]:
     return Dense(root), Dense(root)
 
 
+@dataclass(frozen=True)
+class LogitForm:
+    """The choices on which the definition of the logits depends.
+
+    Args:
+        scale: the factor of the product of queries and keys.
+        tied: whether W^Q = W^K.
+        position: Additive or Rotary, if there is an encoding.
+        divided: whether the logits are divided by the temperature TAU.
+    """
+
+    scale: Scale
+    tied: bool
+    position: type[Additive] | type[Rotary] | None
+    divided: bool
+
+
+def logit_form(pattern: Scored) -> LogitForm:
+    """Return the form of the logits of a scored pattern."""
+    position = None if pattern.position is None else type(pattern.position)
+    divided = isinstance(pattern, Softmax) and pattern.temperature != 1
+    return LogitForm(pattern.scale, pattern.tied, position, divided)
+
+
 @cache
-def logits_definition(scale: Scale, tied: bool, h: Index, i: Index, j: Index) -> Poly:
-    """Return the logit G[h, i, j] of a scored pattern; s_Q and s_K are its two variances."""
+def logits_definition(form: LogitForm, h: Index, i: Index, j: Index) -> Poly:
+    """Return the logit G[h, i, j] of a scored pattern, without its bias.
+
+    s_Q and s_K are the variances of its two weight matrices.
+    """
     size = N_IN / HEADS
     c = Index("c", size)
     columns = (Index("a", N_IN),)
-    query = dense("gaussian", given_state, N_IN, columns, "Q")
-    key = query if tied else dense("gaussian", given_state, N_IN, columns, "K")
-    factor = 1 / sp.sqrt(size) if scale == "1/sqrt(d)" else 1 / size
-    return total(query(i, (h, c)) * key(j, (h, c)), c).scaled(factor)
+    state = seen_state if form.position is Additive else given_state
+    query = dense("gaussian", state, N_IN, columns, "Q")
+    key = query if form.tied else dense("gaussian", state, N_IN, columns, "K")
+    if form.position is Rotary:
+        query, key = _rotated(query, "Q"), _rotated(key, "K")
+    factor = 1 / sp.sqrt(size) if form.scale == "1/sqrt(d)" else 1 / size
+    logit = total(query(i, (h, c)) * key(j, (h, c)), c)
+    return logit.scaled(factor / TAU if form.divided else factor)
+
+
+def _rotated(state: State, label: str) -> State:
+    """Return sum_c' R[i, c, c'] X[i, (h, c')]."""
+
+    def result(i: Index, k: Slot) -> Poly:
+        h, c = k
+        inner = Index(f"r{label}", c.size)
+        return total(R(i, c, inner) * state(i, (h, inner)), inner)
+
+    return result
+
+
+def embedding_definition() -> Poly:
+    """Return S[i, k] = content X[i, k] + sum_a B[i, a] Z[a, k], B B^T = `Additive.kernel`."""
+    a = Index("a", T)
+    B, Z = Tensor("B"), Tensor("Z", Gaussian(sp.Integer(1)))
+    content = given_state(I, (K_OUT,)).scaled(CONTENT)
+    return content + total(B(I, a) * Z(a, K_OUT), a)

@@ -23,6 +23,7 @@ from asymptest.theory.definition import (
     X,
     attention_definition,
     dense_definition,
+    logit_form,
     logits_definition,
     query_key,
 )
@@ -42,7 +43,18 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import Fixed, Linear, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Fixed,
+    Linear,
+    Pattern,
+    Saturated,
+    Scored,
+    Shaped,
+    Softmax,
+    Uniform,
+    scores_of,
+)
 from asymptest.theory.wick.laws import Given
 from asymptest.theory.wick.tensors import Index, Poly, Term
 
@@ -200,8 +212,9 @@ def _attention(layer: Attention, state: Degree) -> tuple[Attention, Degree]:
 def _pattern(layer: Attention, state: Degree) -> tuple[Degree, Any]:
     """Return the degree of the attention weights, and the pattern that is left."""
     pattern = layer.pattern
+    check_degree(pattern)
     match pattern:
-        case Uniform() | Fixed() | Linear():
+        case Uniform() | Fixed() | Linear() | Elementwise() | Shaped():
             return CONSTANT, pattern
         case Softmax() | Saturated():
             logits = logit_degree(pattern, state)
@@ -210,10 +223,24 @@ def _pattern(layer: Attention, state: Degree) -> tuple[Degree, Any]:
     return Degree(0, exponential=logits.power), argmax(pattern)
 
 
+def check_degree(pattern: Pattern) -> None:
+    """Raise UnsupportedError unless the limit of large parameters knows the pattern."""
+    if isinstance(pattern, Elementwise | Shaped):
+        raise UnsupportedError(
+            f"the limit of large parameters does not know {pattern!r}: use Softmax"
+        )
+    scores = scores_of(pattern)
+    if scores is not None and (scores.position, scores.bias) != (None, None):
+        raise UnsupportedError(
+            f"the limit of large parameters does not know the biases and positions of "
+            f"{pattern!r}, which do not grow as logits do: leave them out"
+        )
+
+
 def logit_degree(pattern: Scored, state: Degree) -> Degree:
     """Return the degree of the logits of a pattern whose state has degree `state`."""
     h = Index("h", HEADS)
-    definition = logits_definition(pattern.scale, pattern.tied, h, I, J)
+    definition = logits_definition(logit_form(pattern), h, I, J)
     return leading(definition, {X.name: state}, _no_biases(pattern))[1]
 
 

@@ -21,15 +21,19 @@ import sympy as sp
 
 from asymptest.theory.activations import Activation
 from asymptest.theory.arrays import Array, call
+from asymptest.theory.biases import ALiBi
 from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
 from asymptest.theory.masks import as_mask
+from asymptest.theory.masks import positions as mask_positions
 from asymptest.theory.patterns import (
     Fixed,
     Pattern,
     Uniform,
-    check_finite,
-    check_variance,
+    pattern_heads,
+    pattern_positions,
+    scores_of,
 )
+from asymptest.theory.substitution import check_finite, check_variance
 
 Number = float | sp.Expr
 Init = Literal["gaussian", "orthogonal"]
@@ -207,7 +211,8 @@ class Attention(Composable):
         if not isinstance(self.pattern, Pattern):
             raise UnsupportedError(
                 f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...), "
-                f"Linear(...) or Saturated(...); got {type(self.pattern).__name__}"
+                f"Saturated(...), Elementwise(...), Linear(...) or Shaped(...); got "
+                f"{type(self.pattern).__name__}"
             )
         _dense(self.value, "Attention.value")
         _dense(self.output, "Attention.output")
@@ -224,18 +229,42 @@ class Attention(Composable):
                 "Attention keeps its width: value and output need expansion=1; got "
                 f"{self.value.expansion} and {self.output.expansion}"
             )
-        if isinstance(self.pattern, Fixed):
-            given = self.pattern.A.shape
-            if len(given) == 3 and given[0] != self.heads:
-                raise ShapeError(
-                    f"Fixed.A holds {given[0]} matrices but Attention.heads is "
-                    f"{self.heads}; give one matrix a head"
-                )
-            if self.mask != "full":
-                raise ArgumentError(
-                    "Fixed.A says itself what each position sees: leave mask='full' "
-                    "and put zeros into A"
-                )
+        self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        heads, sizes = pattern_heads(self.pattern), pattern_positions(self.pattern)
+        if heads not in (None, self.heads):
+            raise ShapeError(
+                f"{self.pattern!r} is for {heads} heads but Attention.heads is "
+                f"{self.heads}; give one matrix or slope a head"
+            )
+        if (fixed := mask_positions(self.mask)) is not None:
+            sizes |= {fixed}
+        if len(sizes) > 1:
+            raise ShapeError(
+                f"{self.pattern!r} and the mask {self.mask!r} are for different numbers of "
+                f"positions, {sorted(sizes)}"
+            )
+        scores = scores_of(self.pattern)
+        if (
+            scores is not None
+            and isinstance(scores.bias, ALiBi)
+            and self.heads == "sqrt"
+        ):
+            raise ArgumentError(
+                "ALiBi has a slope for each head: give Attention.heads as a number"
+            )
+        if isinstance(self.pattern, Fixed) and self.mask != "full":
+            raise ArgumentError(
+                "Fixed.A says itself what each position sees: leave mask='full' "
+                "and put zeros into A"
+            )
+
+    @property
+    def fixed_positions(self) -> int | None:
+        """The number of positions that its arrays are for, or None if it fits any."""
+        sizes = pattern_positions(self.pattern) | {mask_positions(self.mask)}
+        return next((size for size in sizes if size is not None), None)
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,6 +7,7 @@ from typing import Any
 import sympy as sp
 
 from asymptest.theory.definition import K_MATRIX, T
+from asymptest.theory.logits import logits_law
 from asymptest.theory.network import (
     Chain,
     Mlp,
@@ -16,7 +17,15 @@ from asymptest.theory.network import (
     as_network,
     pretty,
 )
-from asymptest.theory.patterns import Linear, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Linear,
+    Saturated,
+    Scored,
+    Shaped,
+    Softmax,
+    Uniform,
+)
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import Step, equate, mathml, statement_text
 from asymptest.theory.update import (
@@ -152,21 +161,45 @@ def _note(layer: Layer) -> str:
             if law is None:
                 return f"{A_MATRIX}: 1 where visible, else 0 ({mask!r} mask)"
             return f"{A_MATRIX} = {law.mean * sp.Symbol('K')}, {mask!r} mask"
-        case Softmax() | Saturated():
-            law = update(layer).logits
-            assert law is not None
-            name = "softmax" if isinstance(pattern, Softmax) else "saturated softmax"
-            if law.variance == 0:
-                return (
-                    f"{A_MATRIX} = {name}({law.mean * sp.Symbol('K')}), {mask!r} mask"
-                )
-            covariance = law.variance * sp.Symbol("K_ab") * sp.Symbol("K_ij")
+        case Softmax() | Saturated() | Elementwise():
+            return f"{A_MATRIX} = {_weights(pattern, layer, mask)}"
+        case Shaped(scores, alpha, beta, gamma):
             return (
-                f"{A_MATRIX} = {name}(G), G Gaussian with Cov(G_ai, G_bj) = {covariance}, "
-                f"{mask!r} mask; the mean over heads is the expectation over G"
+                f"{A_MATRIX} = {alpha}*I + {beta}*A' - {gamma}*C, C = A' at X = 0, "
+                f"A' = {_weights(scores, layer, mask)}"
             )
         case _:
             return ""
+
+
+def _weights(scores: Scored, layer: Layer, mask: Any) -> str:
+    """Return the attention of a scored pattern, in the law of its logits."""
+    law = update(layer).logits
+    assert law is not None
+    match scores:
+        case Softmax():
+            name = "softmax"
+        case Saturated():
+            name = "saturated softmax"
+        case Elementwise(phi=phi):
+            name = repr(phi)
+        case Linear():
+            raise AssertionError("Linear has an equation without logits")
+    added = "" if scores.bias is None else f" + {scores.bias!r}"
+    *_, step = logits_law(scores)[1]
+    result: Any = step.result
+    logits, given = "G", f"G Gaussian with Cov(G_ai, G_bj) = {result.rhs}, "
+    if law.variance == 0:
+        given = "" if law.turn is None else f"{statement_text(result)}, "
+        logits = "G" if law.turn is not None else str(result.rhs)
+    if law.turn is not None:
+        given += f"r(Delta) = {law.turn}, "
+    if law.seen != K_MATRIX:
+        given += f"K_S = {law.seen}, "
+    text = f"{name}({logits}{added}), {given}{mask!r} mask"
+    if law.variance == 0:
+        return text
+    return f"{text}; the mean over heads is the expectation over G"
 
 
 def _flat(lines: tuple[Line | Loop, ...]) -> Iterator[Line]:

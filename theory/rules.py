@@ -13,7 +13,6 @@ from asymptest.theory.errors import (
     NotGaussianError,
     ShapeError,
 )
-from asymptest.theory.masks import positions
 from asymptest.theory.network import (
     Attention,
     Chain,
@@ -28,7 +27,6 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,9 @@ def after(network: Network, state: State = State()) -> State:
             return state
         case Mix(matrix):
             return _at(matrix.shape[-1], state, network)
-        case Attention(pattern, mask):
-            T = pattern.A.shape[-1] if isinstance(pattern, Fixed) else positions(mask)
-            return replace(
-                _at(T, state, network), gaussian=True, centred=True, fresh=True
-            )
+        case Attention():
+            known = _at(network.fixed_positions, state, network)
+            return replace(known, gaussian=True, centred=True, fresh=True)
         case Residual(branch):
             return _residual(network, branch, state)
         case Chain(layers):

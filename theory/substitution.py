@@ -61,3 +61,17 @@ def number(value: Any, name: str) -> float:
         raise ArgumentError(
             f"{name} = {value} is a symbol; to evaluate a network, give it a number"
         ) from None
+
+
+def check_finite(value: float | sp.Expr, name: str) -> None:
+    """Raise ArgumentError unless `value` is a finite real number or a symbol."""
+    number = expression(value, name)
+    if number.is_number and not (number.is_finite and number.is_real):
+        raise ArgumentError(f"{name} must be a finite real number; got {value}")
+
+
+def check_variance(value: float | sp.Expr, name: str) -> None:
+    """Raise ArgumentError unless `value` is a number >= 0 or a symbol."""
+    number = expression(value, name)
+    if number.is_number and not (number.is_finite and number.is_nonnegative):
+        raise ArgumentError(f"{name} must be finite and >= 0; got {value}")

@@ -14,12 +14,14 @@ import sympy as sp
 from asymptest.theory.definition import (
     K_MATRIX,
     K_OUT,
+    K_SEEN,
     N_IN,
     N_OUT,
     A,
     I,
     J,
     K,
+    S,
     T,
     X,
     attention_definition,
@@ -41,7 +43,17 @@ from asymptest.theory.network import (
     Residual,
     RMSNorm,
 )
-from asymptest.theory.patterns import Fixed, Linear, Saturated, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Fixed,
+    Linear,
+    Saturated,
+    Shaped,
+    Softmax,
+    Uniform,
+    heads_differ,
+    scores_of,
+)
 from asymptest.theory.rules import mixes
 from asymptest.theory.steps import E, Step, equate
 from asymptest.theory.wick.expectation import as_kernel, expectation
@@ -115,6 +127,7 @@ def _derive(definition: Poly) -> tuple[Any, tuple[Step, ...]]:
     """Return E K' as a matrix expression, with the steps: define, pair, contract."""
     kernel = kernel_of(definition)
     mean = as_kernel(expectation(kernel), X, K, N_IN)
+    mean = as_kernel(mean, S, K_SEEN, N_IN)
     matrix = to_matrix(mean, I, J)
     steps = (
         _defined(definition),
@@ -262,9 +275,11 @@ def _attention(layer: Attention) -> Update:
     match layer.pattern:
         case Uniform() | Fixed():
             return Update(equation, values, steps)
-        case Softmax() | Saturated():
-            law, more = logits_law(layer.pattern)
-            if law.variance == 0:
+        case Softmax() | Saturated() | Elementwise() | Shaped():
+            scores = scores_of(layer.pattern)
+            assert scores is not None
+            law, more = logits_law(scores)
+            if law.variance == 0 and not heads_differ(scores):
                 # All heads have the same logits, so the mean over heads is no mean.
                 equation = equate(NEXT_MATRIX, without_average(equation.rhs))
             return Update(equation, values, (*steps, *more), law)
@@ -274,7 +289,7 @@ def _linear(layer: Attention, pattern: Linear) -> Update:
     """Return the update of attention without softmax: a polynomial in all its weights."""
     law, more = logits_law(pattern)
     if law.variance == 0:
-        # The logits are what they are in the mean: A is the mask times a multiple of K.
+        # The logits are what they are in the mean: A is the mask times a multiple of K_S.
         given = _attention(replace(layer, pattern=Uniform()))
         return replace(given, steps=(*more, *given.steps), logits=law)
     matrix, steps = _derive(attention_definition(layer))

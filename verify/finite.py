@@ -17,17 +17,21 @@ from sympy.printing.pytorch import TorchPrinter
 from torch import Tensor as Array
 from torch import nn
 
-from asymptest.numerics.attention import as_numpy, mask_array
+from asymptest.numerics.attention import mask_array
+from asymptest.numerics.logits import as_numpy, fixed_bias
 from asymptest.theory.activations import Activation
+from asymptest.theory.biases import RelativeBias
 from asymptest.theory.definition import (
     HEADS,
     K_OUT,
     N_IN,
     N_OUT,
+    TAU,
     I,
     J,
     attention_definition,
     dense_definition,
+    logit_form,
     logits_definition,
     query_key,
     scales,
@@ -48,14 +52,24 @@ from asymptest.theory.network import (
     RMSNorm,
     as_network,
 )
-from asymptest.theory.patterns import Fixed, Linear, Saturated, Scored, Softmax, Uniform
+from asymptest.theory.patterns import (
+    Elementwise,
+    Fixed,
+    Linear,
+    Saturated,
+    Shaped,
+    Softmax,
+    Uniform,
+    scores_of,
+)
 from asymptest.theory.piecewise import x
 from asymptest.theory.rules import State, after
 from asymptest.theory.substitution import number
 from asymptest.theory.wick.tensors import Index, Poly
+from asymptest.verify.encodings import encoding
 from asymptest.verify.inputs import stream
 from asymptest.verify.saturated_attention import saturated_weights
-from asymptest.verify.weights import Numbers, compile_definition, sample
+from asymptest.verify.weights import Numbers, compile_definition, normal, sample
 
 HEAD = Index("h", HEADS)
 
@@ -112,6 +126,7 @@ class AttentionModule(nn.Module):
         self, layer: Attention, width: int, copies: int, generator: np.random.Generator
     ):
         super().__init__()
+        self.layer = layer
         heads = number_of_heads(layer, width)
         sizes = {N_IN: width, N_OUT: width, HEADS: heads}
         numbers = {
@@ -126,7 +141,9 @@ class AttentionModule(nn.Module):
 
     def forward(self, X: Array) -> Array:
         """Map (copies, T, width) to the same shape."""
-        return self.mix(X=X, A=self.pattern(X)).expand(-1, X.shape[-2], -1)
+        given = self.pattern.given(X) if isinstance(self.layer.pattern, Linear) else {}
+        Y = self.mix(**{"X": X, "A": self.pattern(X), **given})
+        return Y.expand(-1, X.shape[-2], -1)
 
 
 class PatternModule(nn.Module):
@@ -142,11 +159,24 @@ class PatternModule(nn.Module):
         super().__init__()
         self.layer = layer
         self.logits: Weighted | None = None
-        pattern = layer.pattern
-        if isinstance(pattern, Softmax | Saturated):
+        self.heads = int(sizes[HEADS])
+        scores = scores_of(layer.pattern)
+        if scores is not None and not isinstance(scores, Linear):
             numbers = {**sizes, **score_numbers(layer)}
-            definition = logits_definition(pattern.scale, pattern.tied, HEAD, I, J)
+            definition = logits_definition(logit_form(scores), HEAD, I, J)
             self.logits = Weighted(definition, (HEAD, I, J), numbers, copies, generator)
+        self.encoding = (
+            None if scores is None else encoding(scores, sizes, copies, generator)
+        )
+        bias = None if scores is None else scores.bias
+        self.table: nn.Parameter | None = None
+        if isinstance(bias, RelativeBias) and bias.variance > 0:
+            drawn = normal(copies, self.heads, bias.buckets, generator=generator)
+            self.table = nn.Parameter(bias.variance**0.5 * drawn)
+
+    def given(self, X: Array) -> dict[str, Array]:
+        """Return what the definition of the logits takes."""
+        return {"X": X} if self.encoding is None else self.encoding(X)
 
     def forward(self, X: Array) -> Array:
         """Return A for the states X."""
@@ -165,21 +195,42 @@ class PatternModule(nn.Module):
             case Linear():  # the layer's definition multiplies the logits by it
                 return self.seen(X).to(X.dtype)
             case Softmax():
-                hidden = self.hidden_logits(X)
-                return torch.softmax(hidden, dim=-1)
+                return torch.softmax(self.hidden_logits(X), dim=-1)
             case Saturated():
                 return saturated_weights(self.hidden_logits(X))
+            case Elementwise(phi=phi):
+                G = self.hidden_logits(X)
+                seen = self.seen(X)
+                return torch_activation(phi)(torch.where(seen, G, 0.0)) * seen
+            case Shaped() as pattern:
+                a, b, c = shape_numbers(pattern)
+                seen, added = self.seen(X), self.added(X)
+                A = torch.softmax(self.hidden_logits(X), dim=-1)
+                C = torch.softmax(torch.where(seen, added, -torch.inf), dim=-1)
+                return a * torch.eye(len(seen), dtype=X.dtype) + b * A - c * C
 
     def seen(self, X: Array) -> Array:
         """Return the mask as a boolean tensor."""
         return torch.tensor(mask_array(self.layer.mask, X.shape[-2]))
 
     def hidden_logits(self, X: Array) -> Array:
-        """Return the logits, -inf where a position is hidden."""
+        """Return the logits with their bias, -inf where a position is hidden."""
         assert self.logits is not None
         seen = self.seen(X)
-        G = self.logits(X=X)
+        G = self.logits(**self.given(X)) + self.added(X)
         return torch.where(seen, G.expand(*G.shape[:-2], *seen.shape), -torch.inf)
+
+    def added(self, X: Array) -> Array:
+        """Return what is added to the logits, (heads, T, T), maybe by copy."""
+        scores = scores_of(self.layer.pattern)
+        assert scores is not None
+        T = X.shape[-2]
+        fixed = torch.tensor(fixed_bias(scores.bias, self.heads, T), dtype=X.dtype)
+        if self.table is None:
+            return fixed
+        at = np.arange(T)
+        buckets = torch.tensor(scores.bias.bucket(at[:, None], at))
+        return fixed + self.table[..., buckets]
 
 
 class PointwiseModule(nn.Module):
@@ -362,10 +413,22 @@ def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:
 
 def score_numbers(layer: Attention) -> dict[sp.Symbol, float]:
     """Return the numbers of the logits' weights, by symbol, if the layer has some."""
-    if not isinstance(layer.pattern, Scored):
+    if (scores := scores_of(layer.pattern)) is None:
         return {}
-    query, key = query_key(layer.pattern)
-    return {**dense_numbers(query, "Q"), **dense_numbers(key, "K")}
+    query, key = query_key(scores)
+    numbers = {**dense_numbers(query, "Q"), **dense_numbers(key, "K")}
+    if isinstance(scores, Softmax):
+        numbers[TAU] = number(scores.temperature, "Softmax.temperature")
+    return numbers
+
+
+def shape_numbers(pattern: Shaped) -> tuple[float, float, float]:
+    """Return alpha, beta and gamma."""
+    return (
+        number(pattern.alpha, "Shaped.alpha"),
+        number(pattern.beta, "Shaped.beta"),
+        number(pattern.gamma, "Shaped.gamma"),
+    )
 
 
 def number_of_heads(layer: Attention, width: int) -> int:

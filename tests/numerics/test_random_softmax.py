@@ -133,7 +133,7 @@ def test_circles_of_rows_of_two_keys_are_integrals(
     mean = np.zeros((T, T))
     mean[:, 0] = 0.5
     rng = np.random.default_rng(3)
-    assert resolved_circles(np.zeros((T, T)), C, K, 2e-5, rng) is not None
+    assert resolved_circles(np.zeros((T, T)), C, K, K, 2e-5, rng) is not None
     estimate, error = softmax_kernel(K, C, seen, mean, rng, 2**16, rtol=1e-3)
     largest = np.abs(estimate).max()
     assert error.max() <= 1e-3 * largest
@@ -196,8 +196,8 @@ def test_circles_agree_with_all_rows() -> None:
     L = np.where(np.arange(10) < 5, 0.0, -np.inf) * np.ones((10, 1))
     L[5:] = L[5:, ::-1]
     rng = np.random.default_rng(11)
-    every, on = rows(L, K, K), circles(L, K, angles=12, radii=6)
-    few = rows(on.L, on.C, K)
+    every, on = rows(L, K, K, K), circles(L, K, angles=12, radii=6)
+    few = rows(on.L, on.C, K, K)
     by = damping(every, rng), damping(few, rng)
     drawn = np.array([average(every, by[0], 512, rng).sum(0) for _ in range(16)])
     parts = np.array([average(few, by[1], 512, rng) for _ in range(16)])
@@ -214,7 +214,7 @@ def test_orders_are_those_of_the_expansion() -> None:
     L = np.where(
         np.tri(T) > 0, np.random.default_rng(13).standard_normal((T, T)), -np.inf
     )
-    every = rows(L, K, K)
+    every = rows(L, K, K, K)
     Z = np.random.default_rng(14).standard_normal((T, 1, every.R.shape[1]))
     G = every.B @ Z[:, 0] @ every.R.T
     _, _, first, second = orders(every, Z)

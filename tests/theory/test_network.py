@@ -238,13 +238,13 @@ REFUSED: list[tuple[str, Any, type[Exception], str]] = [
         "fixed-heads",
         lambda: Attention(Fixed([[[1]], [[1]]]), heads=3),
         ShapeError,
-        "holds 2 matrices.*heads is 3.*one matrix a head",
+        "is for 2 heads but Attention.heads is 3.*one matrix or slope a head",
     ),
     (
         "fixed-sqrt",
         lambda: Attention(Fixed([[[1]], [[1]]]), heads="sqrt"),
         ShapeError,
-        "holds 2 matrices.*heads is sqrt",
+        "is for 2 heads but Attention.heads is sqrt",
     ),
     (
         "fixed-mask",
