@@ -11,7 +11,12 @@ from asymptest.numerics.dual_maps import (
 )
 from asymptest.numerics.duals import c_map, c_map_gap, dual
 from asymptest.numerics.gram import correlation, effective_rank
-from asymptest.numerics.kernel import kernel, kernel_with_error, kernels
+from asymptest.numerics.kernel import (
+    kernel,
+    kernel_with_error,
+    kernels,
+    kernels_with_error,
+)
 from asymptest.numerics.leading import Leading, enclosure_at, leading
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "kernel",
     "kernel_with_error",
     "kernels",
+    "kernels_with_error",
     "leading",
     "mean",
     "q_map",

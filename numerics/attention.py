@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from asymptest.numerics.compile import activation_function
 from asymptest.numerics.logits import (
-    Sampling,
+    Rng,
     as_numpy,
     draws,
     fixed_bias,
@@ -16,7 +16,7 @@ from asymptest.numerics.logits import (
     seen_kernel,
     table_variance,
 )
-from asymptest.numerics.random_softmax import softmax_kernel
+from asymptest.numerics.random_softmax import softmax_kernels
 from asymptest.theory.arrays import Array
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.logits import logits_law
@@ -86,7 +86,7 @@ def saturated(
 
 
 def attention_matrices(
-    layer: Attention, K: Kernel, sampling: Sampling
+    layer: Attention, K: Kernel, samples: int, rng: Rng
 ) -> Iterator[Float[np.ndarray, "stack T T"]]:
     """Yield stacks of attention matrices; A K A^T is to be averaged over all of them."""
     T = len(K)
@@ -104,7 +104,7 @@ def attention_matrices(
         case Softmax() | Saturated() | Elementwise() | Shaped():
             seen, scores = mask_array(layer.mask, T), scores_of(pattern)
             assert scores is not None
-            for G, added in draws(scores, layer.heads, K, sampling):
+            for G, added in draws(scores, layer.heads, K, samples, rng):
                 yield weights(pattern, G, seen, added).reshape(-1, T, T)
 
 
@@ -152,11 +152,24 @@ def weights(
             return a * np.eye(len(seen)) + b * A - c * C
 
 
-def mean_softmax(layer: Attention, K: Kernel, sampling: Sampling) -> Kernel | None:
-    """Return E A K A^T where A is the softmax of Gaussian logits, averaged over the heads.
+def mean_softmax(
+    layer: Attention,
+    K: Kernel,
+    samples: int,
+    rtol: float | None,
+    rngs: tuple[Rng, ...],
+) -> Float[np.ndarray, "replicates T T"] | None:
+    """Return estimates of E A K A^T, A the softmax of Gaussian logits, averaged over heads.
 
     It is None if A is something else, or if the covariance of the logits is not one over
     queries times one over keys.
+
+    Args:
+        layer: the layer.
+        K: the kernel.
+        samples: draws for all estimates together; the most, with `rtol`.
+        rtol: the standard error of their mean to reach, relative to the largest entry.
+        rngs: a generator for each independent estimate.
     """
     pattern = layer.pattern
     if not isinstance(pattern, Softmax) or table_variance(pattern) > 0:
@@ -167,8 +180,11 @@ def mean_softmax(layer: Attention, K: Kernel, sampling: Sampling) -> Kernel | No
     T = len(K)
     seen, S = mask_array(layer.mask, T), seen_kernel(pattern, K)
     C, heads = logit_variance(pattern) * S, fixed_bias(pattern.bias, layer.heads, T)
+    each = None if rtol is None else rtol * len(heads) ** 0.5
+    # Heads draw independently, each from generators of its own.
+    spawned = zip(*(rng.spawn(len(heads)) for rng in rngs), strict=True)
     found = [
-        softmax_kernel(S, C, seen, bias, rng, sampling.samples, replicates=1, V=K)[0]
-        for bias, rng in zip(heads, sampling.rng.spawn(len(heads)), strict=True)
+        softmax_kernels(S, C, seen, bias, own, samples, each, V=K)
+        for bias, own in zip(heads, spawned, strict=True)
     ]
     return np.mean(found, axis=0)

@@ -25,7 +25,7 @@ Normals = Float[np.ndarray, "r n k"]
 Draws = Float[np.ndarray, "Q n D"]
 
 CHUNK = 2**16  # logits held at once, half a megabyte, for speed
-PILOT = 2**19  # logits of a pilot
+PILOT = 2**17  # logits of a pilot
 NET = 2**16  # draws on one net at most
 QUASI = 16  # coordinates on quasi-random points; more of them measured no better
 BITS = 30  # of a quasi-random point

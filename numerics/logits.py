@@ -10,7 +10,7 @@ has that covariance.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sympy as sp
@@ -21,12 +21,12 @@ from asymptest.numerics.printing import function
 from asymptest.theory.arrays import Array
 from asymptest.theory.biases import ALiBi, Bias, RelativeBias
 from asymptest.theory.definition import K_MATRIX
-from asymptest.theory.errors import ArgumentError
 from asymptest.theory.logits import POSITIONS, logits_law
 from asymptest.theory.patterns import Linear, Pattern, Scored, scores_of
 from asymptest.theory.positions import DISTANCE, Additive
 from asymptest.theory.substitution import number
 
+Rng = np.random.Generator
 Square = Float[np.ndarray, "T T"]
 Heads = Float[np.ndarray, "heads T T"]  # heads is 1 where they do not differ
 Draws = Float[np.ndarray, "draws heads T T"]
@@ -37,14 +37,24 @@ NEGLIGIBLE = 1e-14  # of the largest eigenvalue: what a root may leave out
 
 @dataclass(frozen=True)
 class Sampling:
-    """How random logits are averaged: `samples` draws from `rng`."""
+    """How random logits are averaged.
+
+    Args:
+        samples: draws, shared by all evaluations; with `rtol`, the most.
+        rngs: a generator for each independent evaluation.
+        rtol: the standard error of the mean over evaluations that a layer may add,
+            relative to the largest entry; None to spend all draws.
+    """
 
     samples: int
-    rng: np.random.Generator
+    rngs: tuple[Rng, ...]
+    rtol: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ArgumentError(f"samples must be at least 1; got {self.samples}")
+    def alone(self) -> "Sampling":
+        """Return what is left to do for a single evaluation."""
+        count = len(self.rngs)
+        rtol = None if self.rtol is None else self.rtol * count**0.5
+        return replace(self, samples=max(1, self.samples // count), rtol=rtol)
 
 
 def as_numpy(array: Array) -> Float[np.ndarray, "..."]:
@@ -145,7 +155,7 @@ def added_bias(
 
 
 def draws(
-    scores: Scored, heads: int | str, K: Square, sampling: Sampling
+    scores: Scored, heads: int | str, K: Square, samples: int, rng: Rng
 ) -> Iterator[tuple[Draws, Draws]]:
     """Yield logits and what is added to them: once if nothing is random, else draws.
 
@@ -160,16 +170,16 @@ def draws(
         return
     F = _turn_root(scores, T)
     R = psd_sqrt(S)
-    left = sampling.samples
+    left = samples
     while left:
         count = min(left, max(2, CHUNK // (T * T)))
         half = (count + 1) // 2
         G = np.zeros((half, T, T))
         for weight in F if variance else ():
-            Z = sampling.rng.standard_normal((half, T, T))
+            Z = rng.standard_normal((half, T, T))
             G += weight * (R @ Z @ R.T)
         buckets = scores.bias.buckets if isinstance(scores.bias, RelativeBias) else 0
-        tables = table**0.5 * sampling.rng.standard_normal((half, buckets))
+        tables = table**0.5 * rng.standard_normal((half, buckets))
         both = variance**0.5 * np.concatenate([G, -G])[:count]
         tables = np.concatenate([tables, -tables])[:count]
         yield (

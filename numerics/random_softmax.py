@@ -79,16 +79,40 @@ def softmax_kernel(
     array([[1.   , 0.5  ],
            [0.5  , 0.637]])
     """
+    if replicates < 1:
+        raise ArgumentError(f"replicates must be at least 1; got {replicates}")
+    rngs = tuple(rng.spawn(replicates))
+    found = softmax_kernels(K, C, seen, mean, rngs, samples, rtol, V, project=False)
+    estimate, error = mean_and_error(found)
+    return _nearest_kernel(estimate), error
+
+
+def softmax_kernels(
+    K: Square,
+    C: Float[np.ndarray, "_ _"],
+    seen: Bool[np.ndarray, "_ _"],
+    mean: Float[np.ndarray, "_ _"],
+    rngs: tuple[np.random.Generator, ...],
+    samples: int,
+    rtol: float | None = None,
+    V: Float[np.ndarray, "_ _"] | None = None,
+    project: bool = True,
+) -> Stack:
+    """Return independent estimates of E[A V A'], one for each generator.
+
+    Each is a kernel if `project`; else their mean is unbiased, as `softmax_kernel` says.
+    Arguments and errors as there.
+    """
     K, C = as_kernel(K, "K"), as_kernel(C, "C")
     V = K if V is None else as_kernel(V, "V")
     _check_logits(K, {"C": C, "V": V, "seen": seen, "mean": mean}, seen, mean)
-    _check_numbers(samples, rtol, replicates)
+    _check_numbers(samples, rtol, len(rngs))
     problem = _merged(K, C, V, np.where(seen, mean, -np.inf))
     unit = work(*problem.L.shape)
-    budget = Budget(samples, unit, rtol, tuple(rng.spawn(replicates)))
-    estimate, error = mean_and_error(_estimates(problem, budget, rng))
-    every = np.ix_(problem.row, problem.row)
-    return _nearest_kernel(estimate)[every], error[every]
+    (pilot,) = rngs[0].spawn(1)
+    found = _estimates(problem, Budget(samples, unit, rtol, rngs), pilot)
+    found = found[:, problem.row[:, None], problem.row]
+    return np.array([_nearest_kernel(X) for X in found]) if project else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +200,6 @@ def _check_logits(
 
 
 def _check_numbers(samples: int, rtol: float | None, replicates: int) -> None:
-    if replicates < 1:
-        raise ArgumentError(f"replicates must be at least 1; got {replicates}")
     if samples < replicates:
         raise ArgumentError(
             f"samples must be at least replicates = {replicates}; got {samples}"

@@ -1,20 +1,19 @@
 """Independent replicates of a mean over random logits, with as many draws as it takes."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from asymptest.numerics.logit_rows import Damping, Rows, average, work
+from asymptest.numerics.parallel import parallel_map
 from asymptest.theory.errors import AccuracyError
 
 Stack = Float[np.ndarray, "replicates Q Q"]
 Parts = Float[np.ndarray, "replicates 2 rows rows"]
 
-START = 2**20  # logits drawn before the spread is first looked at
+START = 2**17  # logits drawn before the spread is first looked at
 GROWTH = 4  # of the number of draws at most, from one look to the next
 MARGIN = 1.2  # a standard deviation of 16 numbers is known to 18 %
 HOPELESS = 10  # what would take this many times the budget is not tried
@@ -63,9 +62,9 @@ def settle(
         parts, done = (1 - share) * parts + share * new, target
         kernels = finish(parts)
         mean, error = mean_and_error(kernels)
-        reached = error.max() / np.abs(mean).max()
-        if reached <= budget.rtol:
+        if error.max() <= budget.rtol * np.abs(mean).max():
             return kernels
+        reached = error.max() / np.abs(mean).max()
         needed = MARGIN * done * (reached / budget.rtol) ** 2
         if done == most or needed > HOPELESS * most:
             enough = int(budget.samples * needed / most) + 1
@@ -81,8 +80,7 @@ def _averages(
     rows: Rows, by: Damping, n: int, rngs: tuple[np.random.Generator, ...]
 ) -> Parts:
     """Return an average over n draws for each generator, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.array(list(pool.map(lambda rng: average(rows, by, n, rng), rngs)))
+    return np.array(parallel_map(lambda rng: average(rows, by, n, rng), rngs))
 
 
 def mean_and_error(

@@ -383,12 +383,16 @@ def kernel(
     copies: Annotated[
         int, typer.Option(callback=at_least(1), help="Number of finite networks.")
     ] = 16,
-    samples: Annotated[
-        int,
+    rtol: Annotated[
+        float | None,
         typer.Option(
-            callback=at_least(1), help="Draws of Gaussian logits, where there are any."
+            help="Standard error to reach where logits are random, relative to the largest "
+            "entry.  [default: 1e-3, unless --samples is given]"
         ),
-    ] = 4096,
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Draws of random logits; with --rtol, the most.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Evaluate a network's kernel at all depths."""
@@ -396,6 +400,7 @@ def kernel(
         raise typer.BadParameter("give either --input K0.npy or --text FILE")
     import numpy as np
 
+    from asymptest.numerics import kernels_with_error
     from asymptest.verify import evaluate
     from asymptest.verify.derivation import load_network
     from asymptest.verify.show import console, kernels_table
@@ -413,7 +418,9 @@ def kernel(
         given = f"{len(K0)} positions from {input_}"
     if width is not None and ids is not None:
         TokenNetwork(network, int(ids.max()) + 1, width)  # fails before the long part
-    values, errors = evaluate.kernels_with_error(network, K0, samples, seed)
+    values, errors = kernels_with_error(
+        network, K0, samples=samples, rng=seed, rtol=rtol
+    )
     arrays |= {"kernels": values, "standard_error": errors}
     print(given)
     console().print(kernels_table(values, errors))

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from asymptest.numerics.gram import as_kernel
-from asymptest.numerics.kernel import BATCHES, is_sampled, kernels
 from asymptest.theory.errors import ArgumentError
 from asymptest.theory.network import Network
 from asymptest.verify.families import finite_kernels, natural_scale
@@ -39,25 +38,6 @@ class Comparison:
     error: Kernel
     relative: float
     z: float | None
-
-
-def kernels_with_error(
-    network: Network, K0: Kernel, samples: int, seed: int
-) -> tuple[Depths, Depths]:
-    """Return the kernel at each depth and its standard error, 0 where nothing is sampled.
-
-    Raises:
-        ArgumentError: if there are too few samples for a standard error.
-    """
-    if not is_sampled(network):
-        values = kernels(network, K0)
-        return values, np.zeros_like(values)
-    if samples < BATCHES:
-        raise ArgumentError(f"samples must be at least {BATCHES}; got {samples}")
-    # Whole networks are repeated, so the error includes what later layers make of it.
-    rngs = np.random.default_rng(seed).spawn(BATCHES)
-    runs = [kernels(network, K0, samples=samples // BATCHES, rng=rng) for rng in rngs]
-    return np.mean(runs, axis=0), np.std(runs, axis=0, ddof=1) / BATCHES**0.5
 
 
 def compare(

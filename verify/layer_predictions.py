@@ -11,16 +11,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import stdtrit
 
-from asymptest.numerics.kernel import BATCHES, is_sampled, kernels
+from asymptest.numerics.kernel import EVALUATIONS, evaluations
 from asymptest.theory.network import Network
 from asymptest.verify.design import extrapolation
 from asymptest.verify.families import natural_scale, upper
-from asymptest.verify.instances import derive
 from asymptest.verify.reading.parts import Reading
 from asymptest.verify.text import token_kernel
 
 Sequences = Int[np.ndarray, "sequences T"]
-Kernels = Float[np.ndarray, "states T T"]
 Rows = Float[np.ndarray, "states d"]  # on and above the diagonal
 Networks = Mapping[int, Network]
 Mutants = Callable[[Network, int], Mapping[str, Network]]
@@ -42,7 +40,7 @@ class Prediction:
 
     def reach(self, alpha: float) -> Float[np.ndarray, " states"]:
         """Return how far the values may be off, / scale, but for probability alpha."""
-        likely = -float(stdtrit(BATCHES - 1, alpha / (2 * self.error.size)))
+        likely = -float(stdtrit(EVALUATIONS - 1, alpha / (2 * self.error.size)))
         return (likely * self.error / self.scale).max(1)
 
     def apart(self, other: "Prediction") -> Float[np.ndarray, " states"]:
@@ -67,14 +65,13 @@ def predictions(
         seed: of these draws.
     """
     networks = {n: reading.network for n, reading in readings.items()}
-    own = predict(networks, readings, ids, samples // BATCHES, seed)
+    own = predict(networks, readings, ids, samples, seed)
     wrong = {n: mutants(network, n) for n, network in networks.items()}
     others: dict[str, Prediction] = {}
     for name in wrong[max(wrong)]:
-        # At some width it may be no different. As many draws as above, but at once: the
-        # error is not needed.
+        # At some width it may be no different.
         mutant = {n: wrong[n].get(name, network) for n, network in networks.items()}
-        others[name] = predict(mutant, readings, ids, samples, seed, batches=1)
+        others[name] = predict(mutant, readings, ids, samples, seed)
     return own, others
 
 
@@ -84,7 +81,6 @@ def predict(
     sequences: Sequences,
     samples: int,
     seed: int,
-    batches: int = BATCHES,
 ) -> Prediction:
     """Return what networks, one a width, predict from the kernels of their inputs.
 
@@ -92,40 +88,37 @@ def predict(
         networks: width -> description.
         readings: width -> reading of the module, for its input's kernel.
         sequences: token ids, one sequence a row.
-        samples: draws of random logits in one batch, where there are any.
+        samples: draws of random logits, where there are any.
         seed: of these draws, common to all widths so that they cancel in differences.
-        batches: independent evaluations; a single one has no error to show.
     """
     weights = extrapolation(tuple(networks))
-    if not any(map(is_sampled, networks.values())):
-        batches = 1
-    # Whole networks are repeated, so the error includes what later layers make of it.
     runs = np.array(
         [
-            [
-                mean_kernels(network, readings[n], sequences, samples, derive(seed, k))
-                for n, network in networks.items()
-            ]
-            for k in range(batches)
+            mean_kernels(network, readings[n], sequences, samples, seed)
+            for n, network in networks.items()
         ]
     )
-    values = np.einsum("w,bwsij->bsij", weights, runs)
-    widest = runs[:, list(networks).index(max(networks))].mean(0)
-    spread = values.std(0, ddof=1) if batches > 1 else np.zeros_like(values[0])
+    values = np.einsum("w,wbsij->bsij", weights, runs)
+    widest = runs[list(networks).index(max(networks))].mean(0)
+    count = len(values)
+    spread = values.std(0, ddof=1) if count > 1 else np.zeros_like(values[0])
     return Prediction(
         upper(values.mean(0)),
-        upper(spread) / batches**0.5,
+        upper(spread) / count**0.5,
         upper(np.array([natural_scale(K) for K in widest])),
     )
 
 
 def mean_kernels(
     network: Network, reading: Reading, sequences: Sequences, samples: int, seed: int
-) -> Kernels:
-    """Return the mean over sequences of the kernels of the input and after each layer."""
+) -> Float[np.ndarray, "evaluations states T T"]:
+    """Return independent evaluations of the kernels of the input and after each layer.
+
+    Each is a mean over sequences.
+    """
     inputs = [input_kernel(reading, ids) for ids in sequences]
     distinct, counts = np.unique(np.array(inputs), axis=0, return_counts=True)
-    found = [kernels(network, K0, samples=samples, rng=seed) for K0 in distinct]
+    found = [evaluations(network, K0, samples, seed) for K0 in distinct]
     return np.average(found, axis=0, weights=counts)
 
 

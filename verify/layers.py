@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float, Int
 from torch import nn
 
-from asymptest.numerics.kernel import BATCHES
+from asymptest.numerics.kernel import EVALUATIONS
 from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.network import Network
 from asymptest.verify.check import ALPHA
@@ -135,8 +135,8 @@ def compare_layers(
         raise ShapeError(
             f"sequences must be rows of token ids; got the shape {ids.shape}"
         )
-    if samples < BATCHES:
-        raise ArgumentError(f"samples must be at least {BATCHES}; got {samples}")
+    if samples < EVALUATIONS:
+        raise ArgumentError(f"samples must be at least {EVALUATIONS}; got {samples}")
     sizes = tuple(widths)
     extrapolation(sizes)  # refuses widths that repeat, or none
     readings = {n: _reading(factory, n, mask, seed) for n in sizes}

@@ -1,7 +1,7 @@
 """Our kernels against those of two other systems; see tests/goldens/README.md."""
 
 import json
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from asymptest.numerics.attention import mask_array, softmax
 from asymptest.numerics.kernel import kernel
 from asymptest.theory import (
     Activation,
+    Additive,
     Attention,
     Blocks,
     Dense,
+    Elementwise,
     LayerNorm,
     Linear,
     Mix,
@@ -88,9 +90,14 @@ class Translator:
     """A neural-tangents description as one of our networks on stacked sequences."""
 
     def __init__(
-        self, sequences: int, length: int, removed: np.ndarray, K0: np.ndarray
+        self,
+        sequences: int,
+        length: int,
+        removed: np.ndarray,
+        K0: np.ndarray,
+        features: int,
     ):
-        self.K0 = K0
+        self.K0, self.features = K0, features
         self.lengths = (length,) * sequences
         same = mask_array(Blocks(self.lengths), sequences * length)
         self.kept = same & ~removed[None, :]
@@ -136,18 +143,55 @@ class Translator:
     def attention(self, spec: list[Any], **given: Any) -> Network:
         widths = ("n_chan_out", "n_chan_key", "n_chan_val", "n_heads")
         stds = ("W_key_std", "W_query_std", "W_value_std", "W_out_std", "b_std")
-        self.only(spec, *widths, *stds, "linear_scaling", "attention_mechanism")
-        assert given["linear_scaling"], "only 1/d is deterministic"
-        mechanisms = {"SOFTMAX": Softmax, "IDENTITY": Linear}
+        positions = ("type", "decay_fn", "p_norm")
+        other = (
+            "linear_scaling",
+            "attention_mechanism",
+            "val_pos_emb",
+            "W_pos_emb_std",
+        )
+        encoding = (*(f"pos_emb_{name}" for name in positions), "n_chan_pos_emb")
+        self.only(spec, *widths, *stds, *other, *encoding)
+        mechanisms: dict[str, Any] = {
+            "SOFTMAX": Softmax,
+            "IDENTITY": Linear,
+            "ABS": partial(Elementwise, phi=abs_),
+            "RELU": partial(Elementwise, phi=relu),
+        }
         pattern = mechanisms[given.get("attention_mechanism", "SOFTMAX")]
-        variance = given["W_key_std"] * given["W_query_std"]
+        logits: dict[str, Any] = {"scale": "1/d", "tied": True}
+        logits["variance"] = given["W_key_std"] * given["W_query_std"]
+        if not given["linear_scaling"]:
+            logits = {"variance": logits["variance"] ** 2}
+        if given.get("pos_emb_type", "NONE") != "NONE":
+            position = self.position(**given)
+            if given["val_pos_emb"]:  # all see the encodings: they belong to the input
+                kernel = np.reshape(position.kernel.tolist(), self.K0.shape)
+                self.K0 = position.content**2 * self.K0 + kernel
+            else:
+                logits["position"] = position
         return Attention(
-            pattern("1/d", tied=True, variance=variance),
+            pattern(**logits),
             mask=self.mask,
             heads=given["n_heads"],
             value=Dense(given["W_value_std"] ** 2),
             output=Dense(given["W_out_std"] ** 2, (given["b_std"] or 0) ** 2),
         )
+
+    def position(self, **given: Any) -> Additive:
+        """Return encodings that are common to all sequences, summed or concatenated."""
+        T = self.lengths[0]
+        at = np.arange(T)
+        d = np.abs(np.subtract.outer(at, at)) ** given.get("pos_emb_p_norm", 2)
+        decay = {"none": d == 0, "lin4": 1 / (1 + 4 * d), "exp": np.exp(-1.0 * d)}
+        kernel = given["W_pos_emb_std"] ** 2 * decay[given["pos_emb_decay_fn"]]
+        every = np.kron(np.ones((len(self.lengths), len(self.lengths))), kernel)
+        if given["pos_emb_type"] == "SUM":
+            return Additive(every)
+        content = self.features / (
+            self.features + given.get("n_chan_pos_emb", self.features)
+        )
+        return Additive((1 - content) * every, content**0.5)
 
     @staticmethod
     def only(spec: list[Any], *known: str) -> None:
@@ -180,9 +224,9 @@ def test_kernel_is_that_of_neural_tangents(path: Path) -> None:
     removed = np.concatenate(masks) if masks else np.zeros(len(rows), dtype=bool)
 
     K0 = rows @ rows.T / rows.shape[1]
-    translator = Translator(sequences, length, removed, K0)
+    translator = Translator(sequences, length, removed, K0, rows.shape[1])
     network = translator.chain(json.loads(str(data["spec"])))
-    K = by_sequence(kernel(network, K0), sequences)
+    K = by_sequence(kernel(network, translator.K0), sequences)
 
     first = len(data["x1"])
     cross = K[:first, first:] if "x2" in data else K[:first, :first]
@@ -242,7 +286,7 @@ def test_kernel_is_that_of_gp4a(path: Path) -> None:
 
 
 def test_no_golden_is_lost() -> None:
-    assert len(TANGENTS) == 65
+    assert len(TANGENTS) == 77
     assert len(GP4A) == 2
 
 
@@ -252,9 +296,9 @@ def test_no_golden_is_lost() -> None:
         ["Prod", {}],
         ["ExpNormalized", {"gamma": 1.0}],
         ["Dense", {"W_std": 1.0, "b_std": None, "parameterization": "standard"}],
-        ["GlobalSelfAttention", {"linear_scaling": True, "pos_emb_type": "SUM"}],
+        ["GlobalSelfAttention", {"linear_scaling": True, "n_dim": 2}],
     ],
 )
 def test_an_unknown_layer_is_an_error(spec: list[Any]) -> None:
     with pytest.raises(NotImplementedError):
-        Translator(1, 1, np.zeros(1, dtype=bool), np.eye(1)).layer(spec)
+        Translator(1, 1, np.zeros(1, dtype=bool), np.eye(1), 1).layer(spec)

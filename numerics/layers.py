@@ -1,0 +1,223 @@
+"""A network's layers, run on several kernels at once: independent evaluations of its limit.
+
+Until the first layer with random logits there is one kernel. That layer turns it into as many
+independent estimates as there are generators, and each of them goes on alone; their spread
+at the end is the error, with all that later layers make of it.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import reduce
+
+import numpy as np
+from jaxtyping import Float
+
+from asymptest.numerics.attention import attention_matrices, mean_softmax
+from asymptest.numerics.compile import compiled
+from asymptest.numerics.duals import dual_entry, entrywise
+from asymptest.numerics.gram import settled
+from asymptest.numerics.logits import (
+    Rng,
+    Sampling,
+    as_numpy,
+    is_random,
+    seen_kernel,
+)
+from asymptest.numerics.parallel import parallel_map
+from asymptest.theory.errors import AccuracyError
+from asymptest.theory.network import (
+    Attention,
+    Chain,
+    Custom,
+    Dense,
+    LayerNorm,
+    Mix,
+    Mlp,
+    Network,
+    Pointwise,
+    Repeat,
+    Residual,
+    RMSNorm,
+)
+from asymptest.theory.patterns import Linear
+from asymptest.theory.rules import mixes
+from asymptest.theory.update import Layer
+
+Kernel = Float[np.ndarray, "T T"]
+Kernels = Float[np.ndarray, "_ T T"]  # one, or one of each evaluation
+
+INNER = 4  # independent estimates that tell a single evaluation when to stop
+FIRST = 64  # draws before their spread is looked at
+
+
+def states(network: Network, Ks: Kernels, sampling: Sampling) -> Iterator[Kernels]:
+    """Yield the kernels, and those after each layer in the sense of `depth`."""
+    yield Ks
+    match network:
+        case Chain(layers):
+            for layer in layers:
+                for state in _after_first(states(layer, Ks, sampling)):
+                    Ks = state
+                    yield Ks
+        case Repeat(block, depth):
+            for _ in range(depth):
+                Ks = last(states(block, Ks, sampling))
+                yield Ks
+        case Mlp():
+            yield last(states(network.layers, Ks, sampling))
+        case (
+            Dense()
+            | Pointwise()
+            | RMSNorm()
+            | LayerNorm()
+            | Mix()
+            | Attention()
+            | Residual()
+            | Custom()
+        ):
+            yield _layer(network, Ks, sampling)
+
+
+def last(found: Iterator[Kernels]) -> Kernels:
+    """Return the last state."""
+    return reduce(lambda _, new: new, found)
+
+
+def _after_first(found: Iterator[Kernels]) -> Iterator[Kernels]:
+    next(found)
+    return found
+
+
+def _each(function: Callable[[Kernel], Kernel], Ks: Kernels) -> Kernels:
+    return np.array([function(K) for K in Ks])
+
+
+def _layer(layer: Layer, Ks: Kernels, sampling: Sampling) -> Kernels:
+    match layer:
+        case Pointwise(phi):
+            return _each(lambda K: entrywise(dual_entry(phi), K), Ks)
+        case Mix(table):
+            A = as_numpy(table)
+            return _each(lambda K: settled(_apply(layer, K, A=A), _reach(A, K)), Ks)
+        case Attention():
+            if is_random(layer.pattern):
+                return _random_attention(layer, Ks, sampling)
+            (rng, *_) = sampling.rngs
+            return _each(lambda K: _sampled(layer, K, 1, rng)[0], Ks)
+        case Residual(branch):
+            if (matrices := mixes(branch)) is not None:
+                return _each(lambda K: _mixed(layer, matrices, K), Ks)
+            out = last(states(branch, Ks, sampling))
+            pairs = zip(np.broadcast_to(Ks, out.shape), out, strict=True)
+            return np.array([_apply(layer, K, branch=B) for K, B in pairs])
+        case Dense() | RMSNorm() | LayerNorm() | Custom():
+            return _each(lambda K: _apply(layer, K), Ks)
+
+
+def _mixed(layer: Residual, matrices: tuple[Mix, ...], K: Kernel) -> Kernel:
+    product = reduce(lambda A, mix: as_numpy(mix.A) @ A, matrices, np.eye(len(K)))
+    mixed = _apply(layer, K, A=product)
+    skip, weight = abs(float(layer.skip)), abs(float(layer.weight))
+    uncancelled = skip * np.eye(len(K)) + weight * np.abs(product)
+    return settled(mixed, _reach(uncancelled, K))
+
+
+def _reach(
+    A: Float[np.ndarray, "*stack T T"], K: Kernel
+) -> Float[np.ndarray, "*stack T"]:
+    """Return sum_a |A_ia| sqrt(K_aa), the deviation of row i if nothing cancelled."""
+    return np.abs(A) @ np.sqrt(np.diagonal(K))
+
+
+def _random_attention(layer: Attention, Ks: Kernels, sampling: Sampling) -> Kernels:
+    """Return the kernels after random attention, one for each generator."""
+    rngs = sampling.rngs
+    if len(Ks) == 1:
+        found = mean_softmax(layer, Ks[0], sampling.samples, sampling.rtol, rngs)
+        if found is not None:
+            return np.array([_of_mean(layer, Ks[0], mean) for mean in found])
+    each = sampling.alone()
+
+    def run(K: Kernel, rng: Rng) -> Kernel:
+        inner = rng.spawn(1 if each.rtol is None else INNER)
+        means = mean_softmax(layer, K, each.samples, each.rtol, tuple(inner))
+        if means is not None:
+            return _of_mean(layer, K, means.mean(0))
+        if each.rtol is None:
+            return _sampled(layer, K, each.samples, rng)[0]
+        return _to_error(layer, K, each.samples, each.rtol, rng)
+
+    every = np.broadcast_to(Ks, (len(rngs), *Ks.shape[1:]))
+    first, *rest = zip(every, rngs, strict=True)
+    alone = run(*first)  # what it compiles, the others find
+    return np.array([alone, *parallel_map(lambda pair: run(*pair), rest)])
+
+
+def _of_mean(layer: Attention, K: Kernel, mean: Kernel) -> Kernel:
+    """Return the kernel after softmax attention, from the mean of A K A^T."""
+    # Rows of a softmax sum to 1, so that biases pass by it: the rest of the equation acts
+    # on E A K A^T as it does on K. No row reaches further than the largest token.
+    reach = np.full(len(K), np.sqrt(np.diagonal(K).max()))
+    after = _apply(layer, mean, A=np.eye(len(K)))
+    return settled(after, _gain(layer) ** 0.5 * reach)
+
+
+def _sampled(layer: Attention, K: Kernel, samples: int, rng: Rng) -> tuple[Kernel, int]:
+    """Return the mean kernel over attention matrices, and their number."""
+    total, reach, count = np.zeros_like(K), np.zeros(len(K)), 0
+    for stack in attention_matrices(layer, K, samples, rng):
+        total += _apply(layer, K, A=stack).sum(0)
+        reach = np.maximum(reach, _reach(stack, K).max(0))
+        count += len(stack)
+    return settled(total / count, _gain(layer) ** 0.5 * reach), count
+
+
+def _to_error(layer: Attention, K: Kernel, most: int, rtol: float, rng: Rng) -> Kernel:
+    """Return the mean over as many draws as its standard error takes.
+
+    Raises:
+        AccuracyError: if that is more than `most`.
+    """
+    draws, runs = FIRST, np.zeros((INNER, *K.shape))
+    done = 0
+    while True:
+        more = np.array([_sampled(layer, K, draws, rng)[0] for _ in range(INNER)])
+        runs = (done * runs + draws * more) / (done + draws)
+        done += draws
+        mean, error = runs.mean(0), runs.std(0, ddof=1) / INNER**0.5
+        if (reached := error.max()) <= rtol * np.abs(mean).max():
+            return mean
+        if INNER * done >= most:
+            raise AccuracyError(
+                f"samples = {most} does not reach rtol = {rtol:g} in {layer!r}: the standard "
+                f"error is {reached / np.abs(mean).max():.2g} of the largest entry"
+            )
+        draws = min(done, max(1, most // INNER - done))
+
+
+def _gain(layer: Attention) -> float:
+    """Return what the derived equation multiplies A K A^T by: its value at A = K = 1."""
+    function, _ = compiled(layer)
+    one = np.ones((1, 1))
+    return function(one, one, None, np.zeros((1, 1)), one).item()
+
+
+def _seen(layer: Layer, K: Kernel) -> Kernel | None:
+    """Return the kernel that queries and keys see, for an equation that holds it."""
+    match layer:
+        case Attention(Linear() as pattern):
+            return seen_kernel(pattern, K)
+        case _:
+            return None
+
+
+def _apply(
+    layer: Layer,
+    K: Kernel,
+    A: Float[np.ndarray, "*stack T T"] | None = None,
+    branch: Kernel | None = None,
+) -> Float[np.ndarray, "*stack T T"]:
+    """Evaluate the derived equation of one layer."""
+    function, is_entrywise = compiled(layer)
+    if not is_entrywise:
+        return function(K, A, branch, np.ones_like(K), _seen(layer, K))
+    return entrywise(function, K)
