@@ -35,7 +35,7 @@ EVALUATIONS = 16  # independent ones, behind a standard error
 RTOL = (
     1e-3  # the standard error, relative to the largest entry, if nothing is asked for
 )
-MOST = 2**24  # draws in one layer
+MOST = 2**28  # draws in one layer
 MARGIN = 1.2  # a standard deviation of 16 numbers is known to 18 %
 
 

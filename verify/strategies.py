@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from asymptest.theory import activations as phi
 from asymptest.theory.activations import Activation
+from asymptest.theory.biases import RelativeBias
 from asymptest.theory.errors import ArgumentError
 from asymptest.theory.masks import Blocks, Mask, Padding, Window, as_mask
 from asymptest.theory.network import (
@@ -35,14 +36,16 @@ from asymptest.theory.network import (
     RMSNorm,
 )
 from asymptest.theory.patterns import (
+    Elementwise,
     Fixed,
     Linear,
     Pattern,
     Saturated,
-    Softmax,
+    Shaped,
     Uniform,
 )
 from asymptest.theory.rules import State, after
+from asymptest.verify.drawn_patterns import softmax_pattern
 
 Kernel = Float[np.ndarray, "T T"]
 # Not st.DrawFn: a protocol that cannot be checked at run time, as our tests do.
@@ -247,7 +250,7 @@ def networks(
 ) -> st.SearchStrategy[Network]:
     """Return networks for T positions that keep the typing rules by construction.
 
-    Every node and pattern occurs. Widths divisible by 4 fit all of them.
+    Every node and pattern occurs. Widths divisible by 8 fit all of them.
 
     Args:
         T: number of positions.
@@ -287,6 +290,7 @@ def _chains(draw: Draw, allowed: _Allowed, state: State, max_depth: int) -> Netw
 _VARIANCES = st.sampled_from([1, 0.5, 2])
 _BIASES = st.sampled_from([0, 0.25, 1])
 _EPS = st.sampled_from([0, 0.1, 1])
+_POSITIVE_EPS = st.sampled_from([0.1, 1])
 _WEIGHTS = st.sampled_from([1, 0.5, -1])
 _INITS = st.sampled_from(["gaussian", "orthogonal"])
 _EXPANSIONS = st.sampled_from([1, 2, Fraction(1, 2)])
@@ -309,9 +313,9 @@ def _layer(draw: Draw, allowed: _Allowed, state: State) -> Network:
             unknown = replace(state, gaussian=False, centred=False)
             return _residual(draw, allowed, unknown) * draw(st.sampled_from([2, 3]))
         case "rms norm":
-            return RMSNorm(draw(_EPS))
+            return RMSNorm(_eps(draw, state))
         case "layer norm":
-            return LayerNorm(draw(_EPS))
+            return LayerNorm(_eps(draw, state))
         case "mix":
             return Mix(draw(stochastic_matrices(allowed.T)))
         case "pointwise":
@@ -320,6 +324,14 @@ def _layer(draw: Draw, allowed: _Allowed, state: State) -> Network:
             return DOUBLING
         case _:
             return _fresh(draw, allowed, draw(_EXPANSIONS))
+
+
+def _eps(draw: Draw, state: State) -> float:
+    """Draw an eps; positive after a nonlinearity.
+
+    At small widths a row of signs or steps may be constant, and a norm would divide by 0.
+    """
+    return draw(_EPS if state.gaussian else _POSITIVE_EPS)
 
 
 def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
@@ -337,9 +349,9 @@ def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
         square = state.width == 1
         branch = _fresh(draw, allowed, 1) if square else _attention(draw, allowed)
         if kind == "rms norm":
-            branch = RMSNorm(draw(_EPS)) >> branch
+            branch = RMSNorm(_eps(draw, state)) >> branch
         elif kind == "layer norm":
-            branch = LayerNorm(draw(_EPS)) >> branch
+            branch = LayerNorm(_eps(draw, state)) >> branch
         elif kind == "mix first":
             branch = Mix(draw(mixes)) >> branch
     return Residual(branch, draw(_WEIGHTS), draw(_WEIGHTS))
@@ -368,10 +380,11 @@ def _phi(draw: Draw, allowed: _Allowed) -> Activation:
 
 def _attention(draw: Draw, allowed: _Allowed) -> Attention:
     kinds = ["uniform", "deterministic softmax", "vanishing softmax", "fixed"]
-    kinds += ["softmax"] if allowed.sampled else []
+    kinds += ["shaped"]
+    kinds += ["softmax", "random table"] if allowed.sampled else []
     kinds += ["saturated"] if allowed.saturated else []
     kinds += ["random saturated"] if allowed.saturated and allowed.sampled else []
-    kinds += [] if allowed.tame else ["linear", "deterministic linear"]
+    kinds += [] if allowed.tame else ["linear", "deterministic linear", "elementwise"]
     heads, value, output = draw(_HEADS), _dense(draw), _dense(draw)
     pattern: Pattern
     match draw(st.sampled_from(kinds)):
@@ -380,11 +393,20 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
             A = np.array(tables) if draw(st.booleans()) else tables[0]
             return Attention(Fixed(A), "full", heads, value, output)
         case "deterministic softmax":
-            pattern = Softmax("1/d", tied=True, variance=draw(_VARIANCES))
+            pattern = softmax_pattern(draw, allowed.T, heads, scale="1/d", tied=True)
         case "vanishing softmax":
-            pattern = Softmax("1/d", variance=draw(_VARIANCES))
+            pattern = softmax_pattern(draw, allowed.T, heads, scale="1/d")
         case "softmax":
-            pattern = Softmax(variance=draw(_VARIANCES))
+            pattern = softmax_pattern(draw, allowed.T, heads)
+        case "shaped":
+            scores = softmax_pattern(draw, allowed.T, heads, scale="1/d", tied=True)
+            pattern = Shaped(scores, *(draw(_WEIGHTS) for _ in range(3)))
+        case "elementwise":
+            phi = draw(_TAME_PHIS)
+            pattern = Elementwise("1/d", True, draw(_VARIANCES), phi=phi)
+        case "random table":
+            scores = softmax_pattern(draw, allowed.T, heads, scale="1/d", tied=True)
+            pattern = replace(scores, bias=RelativeBias(draw(_VARIANCES), 4, 3))
         case "saturated":
             pattern = Saturated("1/d", tied=True)
         case "linear":  # a polynomial in all its weights, so with heavy tails

@@ -200,7 +200,7 @@ def test_predictions_are_extrapolated_as_the_kernels_are() -> None:
 def test_equal_inputs_are_evaluated_once_and_counted() -> None:
     reading = read(gpt2(16))
     ids = np.array([[0, 1, 0], [2, 3, 2], [4, 5, 6]])
-    found = mean_kernels(reading.network, reading, ids, 64, 0)
+    found = mean_kernels(reading.network, reading, ids, 64, 0).mean(0)
     each = [
         kernels(reading.network, input_kernel(reading, row), samples=64, rng=0)
         for row in ids

@@ -17,25 +17,33 @@ from hypothesis import strategies as st
 
 from asymptest.numerics.kernel import kernel, kernel_with_error
 from asymptest.theory import (
+    Additive,
+    ALiBi,
     Attention,
     Blocks,
     Dense,
+    Elementwise,
     Fixed,
     LayerNorm,
     Mix,
     Mlp,
     Network,
     Pointwise,
+    RelativeBias,
     Residual,
     RMSNorm,
+    Rotary,
     Saturated,
+    Shaped,
     Softmax,
     Uniform,
     Window,
     gelu,
     relu,
+    sigmoid,
     tanh,
 )
+from asymptest.theory.patterns import Pattern
 from asymptest.verify.claim import Finding, Profile
 from asymptest.verify.decision import Decision, decide
 from asymptest.verify.design import Design, extrapolation
@@ -103,6 +111,12 @@ FIXED: dict[str, Network] = {
     "deterministic softmax": Attention(Softmax("1/d", tied=True), "causal", 2),
     "vanishing softmax": Attention(Softmax("1/d"), Blocks((1, 2)), 2),
     "saturated": Attention(Saturated("1/d", tied=True, variance=4), "causal"),
+    "rotary": Attention(Softmax("1/d", True, 2, Rotary(1.01)), "causal", 2),
+    "additive": Attention(Softmax("1/d", True, 1, Additive(np.eye(3), 2)), "full", 2),
+    "alibi": Attention(Softmax("1/d", True, bias=ALiBi()), "causal", 2),
+    "relative bias": Attention(Softmax("1/d", bias=RelativeBias(1, 4, 3)), "causal", 2),
+    "shaped": Attention(Shaped(Softmax("1/d", True, 2), 1, 0.5, 0.5), Window(2), 2),
+    "elementwise": Attention(Elementwise("1/d", True, 2, phi=sigmoid), "causal", 2),
     "residual": Residual(Mlp(relu, 2), 0.5, -1),
     "residual mix": Residual(Mix(np.ones((3, 3)) / 3), 1, -0.5) >> Dense(),
     "repeat": Residual(RMSNorm() >> Mlp(relu, 1)) * 2,
@@ -148,18 +162,34 @@ def test_random_networks_are_never_refuted(data: st.DataObject) -> None:
 # With heads = sqrt(n) of dimension d = sqrt(n), the same series in 1/d is one in 1/sqrt(n):
 # extrapolation must go over d. (The number of heads does not enter the mean of one layer.)
 
-SAMPLED: dict[str, Network] = {
-    "softmax": Attention(Softmax(variance=2), "causal"),
-    "saturated softmax": Attention(Saturated(), "causal"),
+STAIRS = np.diag([3.0, 3.0], k=-1)
+OPPOSITE = 4 * np.array([[1, -0.9, 0.9], [-0.9, 1, -0.9], [0.9, -0.9, 1]])
+
+# Each beside what it would be without the feature in its name.
+SAMPLED: dict[str, tuple[Pattern, Pattern]] = {
+    "softmax": (Softmax(variance=2), Uniform()),
+    "saturated softmax": (Saturated(), Uniform()),
+    "temperature": (Softmax(temperature=0.3), Softmax()),
+    "rotary": (Softmax(variance=8, position=Rotary(1.01)), Softmax(variance=8)),
+    "additive": (Softmax(variance=2, position=Additive(OPPOSITE)), Softmax(variance=2)),
+    "alibi": (Softmax(bias=ALiBi((1.5,))), Softmax()),
+    "bias": (Softmax(bias=STAIRS), Softmax()),
+    "relative bias": (Softmax(bias=RelativeBias(9.0, 4, 3)), Softmax()),
+    "shaped": (Shaped(Softmax(variance=4)), Shaped(Softmax(variance=4), gamma=0)),
+    "elementwise": (Elementwise(phi=sigmoid), Softmax()),
 }
 
 
 def judge(
-    network: Network, widths: tuple[int, ...], sizes: tuple[int, ...], bias: float
+    network: Network,
+    other: Network,
+    widths: tuple[int, ...],
+    sizes: tuple[int, ...],
+    bias: float,
 ) -> Decision:
-    """Decide on the mean kernel, extrapolated in 1/size over the widths."""
+    """Decide on the mean kernel, extrapolated in 1/size over the widths, and on another's."""
     weights = extrapolation(sizes)
-    predicted, error = kernel_with_error(network, K3, samples=2**16)
+    predicted, error = kernel_with_error(network, K3, samples=2**18)
     scale = natural_scale(predicted)
     # The sampled prediction is off by at most 7 standard errors, within the bias.
     assert (7 * error <= bias / 2 * scale).all()
@@ -179,7 +209,7 @@ def judge(
     )
     predictions = {
         "kernel": upper(predicted),
-        "uniform": upper(kernel(Attention(Uniform(), "causal"), K3)),
+        "other": upper(kernel(other, K3)),
     }
     with single_thread():
         return decide(draw, predictions, upper(scale), design)
@@ -187,13 +217,15 @@ def judge(
 
 @pytest.mark.parametrize("which", SAMPLED)
 def test_random_logits_with_one_head(which: str) -> None:
-    decision = judge(SAMPLED[which], (16, 32), (16, 32), bias=0.05)
+    one, two = (Attention(pattern) for pattern in SAMPLED[which])
+    decision = judge(one, two, (16, 32), (16, 32), bias=0.05)
     assert decision.outcomes["kernel"].status == "SUPPORTED"
-    assert decision.outcomes["uniform"].status == "REFUTED"
+    assert decision.outcomes["other"].status == "REFUTED"
 
 
 def test_random_logits_with_many_heads() -> None:
     many = Attention(Softmax(variance=0.5), "causal", heads="sqrt")
     # Two sizes leave a_2 / (4 * 16) = 0.016 a_2: a larger declared bias.
-    decision = judge(many, (16, 256), (4, 16), bias=0.08)
+    uniform = Attention(Uniform(), "causal")
+    decision = judge(many, uniform, (16, 256), (4, 16), bias=0.08)
     assert decision.outcomes["kernel"].status == "SUPPORTED"
