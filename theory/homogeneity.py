@@ -38,6 +38,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -159,6 +160,9 @@ def saturated(network: Network, state: Degree) -> tuple[Network, Degree]:
                 ),
                 total,
             )
+        case Product(left, right):
+            (one, first), (two, second) = (saturated(b, state) for b in (left, right))
+            return Product(one, two), first * second
         case Chain(layers):
             found: list[Network] = []
             for layer in layers:

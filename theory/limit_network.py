@@ -23,6 +23,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -99,6 +100,8 @@ def parts(network: Network) -> tuple[Network, ...]:
             inner = (block,)
         case Residual(branch):
             inner = (branch,)
+        case Product(left, right):
+            inner = (left, right)
         case Mlp():
             inner = (network.layers,)
         case _:

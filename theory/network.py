@@ -283,6 +283,22 @@ class Residual(Composable):
 
 
 @dataclass(frozen=True, repr=False)
+class Product(Composable):
+    """left(X) * right(X), entry by entry: a gated layer.
+
+    SwiGLU is `Product(Dense(expansion=e) >> Pointwise(silu), Dense(expansion=e))`.
+    """
+
+    left: "Network"
+    right: "Network"
+
+    def __post_init__(self) -> None:
+        as_network(self.left)
+        as_network(self.right)
+        _ = self._known
+
+
+@dataclass(frozen=True, repr=False)
 class Chain(Composable):
     """a >> b >> c; flat, so that composition is associative."""
 
@@ -357,6 +373,7 @@ Network = (
     | Mix
     | Attention
     | Residual
+    | Product
     | Chain
     | Repeat
     | Custom

@@ -12,6 +12,7 @@ from asymptest.theory.network import (
     Chain,
     Mlp,
     Network,
+    Product,
     Repeat,
     Residual,
     as_network,
@@ -32,6 +33,7 @@ from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
     NEXT_MATRIX,
+    OTHER_MATRIX,
     Layer,
     update,
 )
@@ -101,7 +103,7 @@ def recursion(network: Network) -> Recursion:
     >>> recursion(Dense(2)).equations
     (Eq(K_1, 2*K_0),)
     """
-    lines, _ = _lines(as_network(network), 0)
+    lines, _ = _lines(as_network(network), 0, 0)
     return Recursion(pretty(network), lines)
 
 
@@ -110,32 +112,43 @@ def kernel_symbol(number: int) -> sp.MatrixSymbol:
     return sp.MatrixSymbol(f"K_{number}", T, T)
 
 
-def _lines(network: Network, at: int) -> tuple[tuple[Line | Loop, ...], int]:
-    """Return the lines of `network` that start from K_at, and the number they end at."""
+def _lines(
+    network: Network, at: int, taken: int
+) -> tuple[tuple[Line | Loop, ...], int]:
+    """Return the lines of `network` that start from K_at, and the number they end at.
+
+    Numbers up to `taken` are those of other kernels.
+    """
     match network:
         case Chain(layers):
             found: list[Line | Loop] = []
             for layer in layers:
-                lines, at = _lines(layer, at)
+                lines, at = _lines(layer, at, taken)
+                taken = at
                 found += lines
             return tuple(found), at
         case Repeat(block, depth):
-            lines, end = _lines(block, at)
+            lines, end = _lines(block, at, taken)
             return (Loop(depth, kernel_symbol(at), kernel_symbol(end), lines),), end
         case Mlp():
-            return _lines(network.layers, at)
+            return _lines(network.layers, at, taken)
         case Residual(branch) if mixes(branch) is None:
-            lines, end = _lines(branch, at)
-            return (*lines, _line(network, at, end + 1, branch_end=end)), end + 1
+            lines, end = _lines(branch, at, taken)
+            return (*lines, _line(network, at, end + 1, end)), end + 1
+        case Product(left, right):
+            first, middle = _lines(left, at, taken)
+            second, end = _lines(right, at, middle)
+            last = _line(network, at, end + 1, middle, end)
+            return (*first, *second, last), end + 1
         case _:
-            return (_line(network, at, at + 1),), at + 1
+            return (_line(network, at, taken + 1),), taken + 1
 
 
-def _line(layer: Layer, start: int, end: int, branch_end: int | None = None) -> Line:
+def _line(layer: Layer, start: int, end: int, *branches: int) -> Line:
     derived = update(layer)
     symbols = {K_MATRIX: kernel_symbol(start), NEXT_MATRIX: kernel_symbol(end)}
-    if branch_end is not None:
-        symbols[BRANCH_MATRIX] = kernel_symbol(branch_end)
+    matrices = (BRANCH_MATRIX, OTHER_MATRIX)
+    symbols |= dict(zip(matrices, map(kernel_symbol, branches), strict=False))
     lhs, rhs = (
         _substitute(side, dict(derived.values), symbols)
         for side in derived.equation.args

@@ -23,6 +23,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -37,6 +38,8 @@ class State:
         gaussian: its entries are jointly Gaussian over positions.
         centred: the mean over features of each position vanishes.
         fresh: it is odd in weights that nothing before it depends on.
+        own: each feature has fresh weights of its own, and depends on no other weights that
+            another branch sees.
         width: its width in units of the network's width.
         positions: T, if some layer fixes it.
     """
@@ -44,6 +47,7 @@ class State:
     gaussian: bool = True
     centred: bool = True
     fresh: bool = False
+    own: bool = False
     width: Fraction = Fraction(1)
     positions: int | None = None
 
@@ -60,7 +64,7 @@ def after(network: Network, state: State = State()) -> State:
     match network:
         case Dense():
             width = Fraction(network.expansion)
-            return replace(state, gaussian=True, centred=True, fresh=True, width=width)
+            return State(True, True, True, True, width, state.positions)
         case Pointwise(phi):
             if not state.gaussian:
                 raise NotGaussianError(
@@ -83,9 +87,11 @@ def after(network: Network, state: State = State()) -> State:
             return _at(matrix.shape[-1], state, network)
         case Attention():
             known = _at(network.fixed_positions, state, network)
-            return replace(known, gaussian=True, centred=True, fresh=True)
+            return replace(known, gaussian=True, centred=True, fresh=True, own=True)
         case Residual(branch):
             return _residual(network, branch, state)
+        case Product():
+            return _product(network, state)
         case Chain(layers):
             for layer in layers:
                 state = after(layer, state)
@@ -101,6 +107,7 @@ def after(network: Network, state: State = State()) -> State:
                 gaussian=network.gaussian,
                 centred=network.centred,
                 fresh=network.fresh,
+                own=network.fresh,
             )
 
 
@@ -116,6 +123,30 @@ def mixes(branch: Network) -> tuple[Mix, ...] | None:
             return tuple(layer for layer in layers if isinstance(layer, Mix))
         case _:
             return None
+
+
+def _product(network: Product, state: State) -> State:
+    before = replace(state, fresh=False, own=False)
+    left, right = after(network.left, before), after(network.right, before)
+    if left.width != right.width:
+        raise ShapeError(
+            f"a Product multiplies states of one width; its branches have the widths "
+            f"{left.width} n and {right.width} n"
+        )
+    if not (left.own or right.own):
+        raise CorrelatedBranchError(
+            f"the branches of {network!r} must not share their features, or the kernel of "
+            f"the product is not that of the branches: begin one of them with a Dense()"
+        )
+    T = left.positions if right.positions is None else right.positions
+    return State(
+        gaussian=False,
+        centred=left.centred or right.centred,
+        fresh=left.fresh or right.fresh,
+        own=left.own and right.own,
+        width=left.width,
+        positions=T,
+    )
 
 
 def _residual(network: Residual, branch: Network, state: State) -> State:

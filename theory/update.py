@@ -40,6 +40,7 @@ from asymptest.theory.network import (
     Mix,
     Number,
     Pointwise,
+    Product,
     Residual,
     RMSNorm,
 )
@@ -65,12 +66,23 @@ MEAN = Tensor("m")  # feature mean of each position
 NORM = Tensor("r")  # 1 / norm of each position
 
 A_MATRIX = sp.MatrixSymbol("A", T, T)
-BRANCH_MATRIX = sp.MatrixSymbol("K_B", T, T)  # kernel of a residual branch
+BRANCH_MATRIX = sp.MatrixSymbol("K_B", T, T)  # kernel of a branch
+OTHER_MATRIX = sp.MatrixSymbol("K_C", T, T)  # kernel of the other branch of a product
 NEXT_MATRIX = sp.MatrixSymbol("K'", T, T)
 i, j = sp.symbols("i j", integer=True)
 EPS, SKIP, WEIGHT = sp.symbols("eps alpha beta", real=True)
 
-Layer = Dense | Pointwise | RMSNorm | LayerNorm | Mix | Attention | Residual | Custom
+Layer = (
+    Dense
+    | Pointwise
+    | RMSNorm
+    | LayerNorm
+    | Mix
+    | Attention
+    | Residual
+    | Product
+    | Custom
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,8 @@ def update(layer: Layer) -> Update:
             return _attention(layer)
         case Residual():
             return _residual(layer)
+        case Product():
+            return _product()
         case Custom():
             equation = layer.equation(K_MATRIX, NEXT_MATRIX, i, j)
             return Update(equation, (), (Step("Given", f"By {layer!r}.", equation),))
@@ -302,6 +316,27 @@ def _linear(layer: Attention, pattern: Linear) -> Update:
     )
     equation = equate(NEXT_MATRIX, matrix)
     return Update(equation, values, (*steps, _hence(equation)))
+
+
+@cache
+def _product() -> Update:
+    """Return the update of a product, each branch standing for what its weights act on."""
+    branches = []
+    for label, kernel in (("F", BRANCH_MATRIX), ("G", OTHER_MATRIX)):
+        a = Index(f"a{label}", N_IN)
+        W = Tensor(f"W{label}", Gaussian(1 / N_IN))
+        hidden = Tensor(label)
+        branches.append((hidden, kernel, total(hidden(I, a) * W(a, K_OUT), a)))
+    definition = branches[0][2] * branches[1][2]
+    mean = expectation(kernel_of(definition))
+    for hidden, kernel, _ in branches:
+        mean = as_kernel(mean, hidden, Tensor(kernel.name, symmetric=True), N_IN)
+    equation = equate(NEXT_MATRIX, to_matrix(mean, I, J))
+    reason = (
+        "Pair the weights of each branch, which are independent of the other's; a "
+        "nonlinearity behind them acts on each feature alone, and changes nothing in this."
+    )
+    return Update(equation, (), (_defined(definition), Step("Wick", reason, equation)))
 
 
 def without_average(matrix: Any) -> Any:

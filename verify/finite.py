@@ -47,6 +47,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -298,6 +299,18 @@ class ResidualModule(nn.Module):
         return self.skip * X + self.weight * self.branch(X)
 
 
+class ProductModule(nn.Module):
+    """left(X) * right(X)."""
+
+    def __init__(self, left: nn.Module, right: nn.Module):
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, X: Array) -> Array:
+        """Multiply the branches."""
+        return self.left(X) * self.right(X)
+
+
 class FiniteNetwork(nn.Module):
     """`copies` independent replicates of a network of finite width."""
 
@@ -376,6 +389,10 @@ def _build(
             inner, _ = _build(branch, state, width, copies, generator)
             factors = number(skip, "Residual.skip"), number(weight, "Residual.weight")
             module = ResidualModule(inner, *factors)
+        case Product(left, right):
+            one, _ = _build(left, state, width, copies, generator)
+            two, _ = _build(right, state, width, copies, generator)
+            module = ProductModule(one, two)
         case Chain(layers):
             parts: list[nn.Module] = []
             for layer in layers:

@@ -12,7 +12,8 @@ wide heads, so a module is near its description if its heads are.
 
 What is read: of torch.nn, Linear, LayerNorm, RMSNorm, entrywise activations, Embedding,
 Sequential, MultiheadAttention, TransformerEncoderLayer and TransformerEncoder; of
-transformers, GPT2Model and BertModel. Anything else is refused with the submodule's name.
+transformers, GPT2Model, BertModel and LlamaModel. Anything else is refused, with the
+submodule's name.
 """
 
 from collections.abc import Callable
@@ -69,7 +70,8 @@ def read(module: nn.Module, mask: Any = None) -> Reading:
         known = inner in {path.rsplit(".", 1)[1] for path in MODELS}
         hint = f"; read its base model, {kind.__name__}.base_model" if known else ""
         raise UnsupportedError(
-            f"{kind.__name__} is not read; of transformers, GPT2Model and BertModel are{hint}"
+            f"{kind.__name__} is not read; of transformers, GPT2Model, BertModel and "
+            f"LlamaModel are{hint}"
         )
     refuse(module, _drops_out, "its dropout acts in training mode; call eval() before")
     _refuse_shared(module)

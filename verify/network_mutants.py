@@ -10,6 +10,7 @@ from asymptest.theory.network import (
     LayerNorm,
     Mlp,
     Network,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -37,6 +38,8 @@ def mutants_of(network: Network, width: int) -> Mapping[str, Network]:
         "uniform over all positions": _uniform,
         "another mask": _other_mask,
         "residual branches not scaled by depth": partial(_unscaled, branches=branches),
+        "without positions": _without_positions,
+        "without gates": _without_gates,
         "norm after the sum": _norm_after,
         "norm before the branch": _norm_before,
     }
@@ -52,6 +55,8 @@ def changed(network: Network, change: Change) -> Network:
             return change(reduce(lambda a, b: a >> b, new))
         case Repeat(block, depth):
             return change(changed(block, change) * depth)
+        case Product(left, right):
+            return change(Product(changed(left, change), changed(right, change)))
         case Residual(branch):
             return change(replace(network, branch=changed(branch, change)))
         case _:
@@ -65,6 +70,8 @@ def _count(network: Network) -> int:
             return sum(map(_count, layers))
         case Repeat(block, depth):
             return depth * _count(block)
+        case Product(left, right):
+            return _count(left) + _count(right)
         case Residual(branch):
             return 1 + _count(branch)
         case _:
@@ -96,6 +103,16 @@ def _unscaled(node: Network, branches: int) -> Network:
         variance = branches * node.output.variance
         return replace(node, output=replace(node.output, variance=variance))
     return node
+
+
+def _without_positions(node: Network) -> Network:
+    if isinstance(node, Attention) and isinstance(node.pattern, Softmax):
+        return replace(node, pattern=replace(node.pattern, position=None, bias=None))
+    return node
+
+
+def _without_gates(node: Network) -> Network:
+    return node.right if isinstance(node, Product) else node
 
 
 def _norm_after(node: Network) -> Network:

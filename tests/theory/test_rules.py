@@ -20,6 +20,7 @@ from asymptest.theory import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -207,6 +208,7 @@ states = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.sampled_from([Fraction(1), Fraction(2)]),
     st.sampled_from([None, 3]),
 )
@@ -245,14 +247,36 @@ def test_a_repeat_is_checked_as_its_copies(
 def test_state_after_each_layer():
     """What is known: Dense makes everything fresh, an activation nothing."""
     start = State()
-    assert after(Dense(expansion=2), start) == State(fresh=True, width=Fraction(2))
+    assert after(Dense(expansion=2), start) == State(
+        fresh=True, own=True, width=Fraction(2)
+    )
     assert after(Pointwise(relu), start) == State(gaussian=False, centred=False)
     assert after(Pointwise(tanh), start) == State(gaussian=False, centred=True)
     assert after(Mix(EYE), start) == State(positions=3)
     assert after(Residual(Dense()), start) == start
     lost = State(gaussian=False, centred=False)
     assert after(Residual(Dense()), lost) == lost
-    assert after(Attention(mask=Blocks((2, 3))), lost) == State(fresh=True, positions=5)
+    attended = after(Attention(mask=Blocks((2, 3))), lost)
+    assert attended == State(fresh=True, own=True, positions=5)
+    gate = Dense() >> Pointwise(relu)
+    product = State(gaussian=False, centred=True, fresh=True, own=True)
+    assert after(Product(gate, Dense()), start) == product
+    assert after(Product(Mix(EYE), gate), start) == State(
+        gaussian=False, centred=True, positions=3
+    )
+
+
+def test_a_product_needs_weights_of_its_own() -> None:
+    """X * X is not the product of two kernels; X * relu(X W) is."""
+    for shared in (Pointwise(relu), Mix(EYE), Residual(Dense())):
+        with pytest.raises(CorrelatedBranchError, match="must not share"):
+            Product(shared, Pointwise(relu))
+        Product(shared, Dense() >> Pointwise(relu))
+    with pytest.raises(ShapeError, match="have the widths 2 n and 1 n"):
+        Product(Dense(expansion=2), Dense())
+    # The entries of a product are not Gaussian.
+    with pytest.raises(NotGaussianError):
+        Product(Dense(), Dense()) >> Pointwise(relu)
 
 
 def test_mixes():

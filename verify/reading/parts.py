@@ -136,11 +136,18 @@ def norm(
     Raises:
         UnsupportedError: if its gain or bias has another value, or it normalises otherwise.
     """
-    weight, bias = module.weight, getattr(module, "bias", None)
     if (shape := tuple(module.normalized_shape)) != (width,):
         raise UnsupportedError(
             f"{name} normalises over {shape}, and a description over the width, ({width},)"
         )
+    return initial_norm(module, name, eps, kind)
+
+
+def initial_norm(
+    module: Any, name: str, eps: float, kind: type[LayerNorm] | type[RMSNorm]
+) -> Network:
+    """Return a normalisation over the width, as `norm`."""
+    weight, bias = module.weight, getattr(module, "bias", None)
     for value, target, what in ((weight, 1.0, "gain"), (bias, 0.0, "bias")):
         if value is not None and not bool((value == target).all()):
             raise UnsupportedError(
