@@ -172,12 +172,9 @@ def draws(
     R = psd_sqrt(S)
     left = samples
     while left:
-        count = min(left, max(2, CHUNK // (T * T)))
+        count = min(left, max(2, CHUNK // (T * T * len(F))))
         half = (count + 1) // 2
-        G = np.zeros((half, T, T))
-        for weight in F if variance else ():
-            Z = rng.standard_normal((half, T, T))
-            G += weight * (R @ Z @ R.T)
+        G = _correlated(F, R, half, rng) if variance else np.zeros((half, T, T))
         buckets = scores.bias.buckets if isinstance(scores.bias, RelativeBias) else 0
         tables = table**0.5 * rng.standard_normal((half, buckets))
         both = variance**0.5 * np.concatenate([G, -G])[:count]
@@ -189,11 +186,21 @@ def draws(
         left -= count
 
 
+def _correlated(
+    F: Float[np.ndarray, "q _ _"], R: Square, count: int, rng: Rng
+) -> Float[np.ndarray, "draws T T"]:
+    """Return draws of sum_q F_q (R Z_q R'), as products of few, large matrices."""
+    T = len(R)
+    Z = rng.standard_normal((T, count * len(F) * T))
+    left = (R @ Z).reshape(-1, T) @ R.T
+    return np.einsum("qai,anqi->nai", F, left.reshape(T, count, len(F), T))
+
+
 def _turn_root(scores: Scored, T: int) -> Float[np.ndarray, "q _ _"]:
     """Return F[a - i, q], an array over a and i for each q; 1 without rotary encodings."""
     law, _ = logits_law(scores)
     if law.turn is None:
-        return np.ones((1, 1, 1))
+        return np.ones((1, T, T))
     every = np.arange(1 - T, T)
     toeplitz = turn(scores, np.subtract.outer(every, every))
     eigenvalues, vectors = np.linalg.eigh(toeplitz)

@@ -31,8 +31,10 @@ from asymptest.theory import (
     LayerNorm,
     Mlp,
     Pointwise,
+    Product,
     Residual,
     RMSNorm,
+    Rotary,
     Softmax,
     gelu,
     gelu_tanh,
@@ -170,7 +172,7 @@ def test_bert() -> None:
     assert close(from_torch(bert(is_decoder=True)), network("causal"))
 
 
-@pytest.mark.parametrize("build", [gpt2, bert])
+@pytest.mark.parametrize("build", [gpt2, bert, lambda **options: llama(**options)])
 def test_loaded_models(build: Any, tmp_path: Path) -> None:
     """Through transformers' own loader, from safetensors in a folder."""
     model = build()
@@ -188,20 +190,49 @@ def test_transformers_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     assert from_torch(nn.LayerNorm(8)) == LayerNorm(1e-5, affine=True)
 
 
-def test_llama_names_all_that_is_missing() -> None:
+def llama(**options: Any) -> Any:
+    torch.manual_seed(0)
     config: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": N,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": N,
+        "num_hidden_layers": DEPTH,
+        "num_attention_heads": HEADS,
+        "intermediate_size": 2 * N,
     }
-    rest = r"layers.0.self_attn: .* rotated .*layers.0.mlp: the product"
-    with pytest.raises(UnsupportedError, match=rest) as error:
-        from_torch(LlamaModel(LlamaConfig(**config)))
-    assert "share" not in str(error.value)
-    with pytest.raises(UnsupportedError, match=r"k_proj: 2 heads share 1 keys"):
-        from_torch(LlamaModel(LlamaConfig(**config, num_key_value_heads=1)))
+    return LlamaModel(LlamaConfig(**config | options)).eval()
+
+
+@pytest.mark.parametrize("shared", [1, HEADS])
+def test_llama(shared: int) -> None:
+    norm = RMSNorm(1e-6, affine=True)
+    pattern = Softmax(variance=S**2, position=Rotary(100.0))
+    attention = Attention(pattern, "causal", HEADS, Dense(S), Dense(S))
+    gate = Dense(S, expansion=Fraction(2)) >> Pointwise(silu)
+    mlp = Product(gate, Dense(S, expansion=Fraction(2))) >> Dense(2 * S)
+    block = Residual(norm >> attention) >> Residual(norm >> mlp)
+    rope = {"rope_type": "default", "rope_theta": 100.0}
+    found = read(llama(num_key_value_heads=shared, rope_parameters=rope))
+    assert close(found.network, block * DEPTH >> norm)
+    assert found.layers == ("layers.0", "layers.1", "layers.2", "norm")
+    assert found.embedding is not None
+    K0 = found.embedding.kernel(np.array([1, 5, 1]))
+    assert np.allclose(K0, 0.02**2 * np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]]))
+
+
+def test_llamas_that_are_not_read() -> None:
+    linear = {"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0}
+    with pytest.raises(UnsupportedError, match=r"rotary_emb changes .*\(linear\)"):
+        from_torch(llama(rope_parameters=linear))
+    with pytest.raises(UnsupportedError, match=r"2 heads of 8 features.* width 24"):
+        from_torch(llama(head_dim=8))
+    biased = llama(attention_bias=True)
+    nn.init.ones_(biased.layers[1].self_attn.k_proj.bias)
+    with pytest.raises(UnsupportedError, match=r"layers.1.self_attn.k_proj.bias shifts"):
+        from_torch(biased)
+    trained = llama()
+    nn.init.constant_(trained.norm.weight, 2.0)
+    with pytest.raises(UnsupportedError, match="norm has a gain other than 1"):
+        from_torch(trained)
 
 
 def test_models_that_are_not_read() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+)
 
 from asymptest.numerics.kernel import kernels
 from asymptest.theory import (
@@ -81,6 +88,25 @@ def bert(width: int, seed: int = 0) -> Any:
         pad_token_id=None,
     )
     return BertModel(config, add_pooling_layer=False).eval()
+
+
+def llama(width: int, seed: int = 0) -> Any:
+    """Logits of variance 16, turned by about one radian a position; heads share keys."""
+    del seed
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=width,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=width,
+        rope_parameters={"rope_type": "default", "rope_theta": 1.01},
+        initializer_range=width**-0.5,
+    )
+    module = LlamaModel(config).eval()
+    for part in (module.layers[0].self_attn.q_proj, module.layers[0].self_attn.k_proj):
+        nn.init.normal_(part.weight, std=2 * width**-0.5)
+    return module
 
 
 def encoder(width: int, seed: int = 0, depth: int = 2, **options: Any) -> Any:
@@ -286,6 +312,23 @@ def test_bert() -> None:
     found = compared(bert, 64, resolution=0.15, samples=2**12)
     assert found.verdict is Status.SUPPORTED
     assert found.mutants["norm before the branch"].verdict is Status.REFUTED
+
+
+@pytest.mark.filterwarnings("ignore:.*the variance of its entries is taken as")
+def test_llama() -> None:
+    """Two tokens in turns: which of them a token is next to shows in its kernel."""
+    turns = np.array([[0, 1] * 4])
+
+    def two(network: Network, width: int) -> dict[str, Network]:
+        wanted = "without positions", "without gates"
+        return {name: mutants_of(network, width)[name] for name in wanted}
+
+    found = compare_layers(
+        llama, [64], sequences=turns, mutants=two, resolution=0.12, samples=2**16
+    )
+    assert found.verdict is Status.SUPPORTED
+    assert found.mutants["without positions"].verdict is Status.REFUTED
+    assert found.mutants["without gates"].verdict is Status.REFUTED
 
 
 def test_a_description_of_another_network_is_refuted() -> None:
