@@ -170,7 +170,7 @@ class Translator:
             position = self.position(**given)
             if given["val_pos_emb"]:  # all see the encodings: they belong to the input
                 kernel = np.reshape(position.kernel.tolist(), self.K0.shape)
-                self.K0 = position.content**2 * self.K0 + kernel
+                self.K0 = float(position.content) ** 2 * self.K0 + kernel
             else:
                 logits["position"] = position
         return Attention(

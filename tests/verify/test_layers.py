@@ -104,7 +104,8 @@ def llama(width: int, seed: int = 0) -> Any:
         initializer_range=width**-0.5,
     )
     module = LlamaModel(config).eval()
-    for part in (module.layers[0].self_attn.q_proj, module.layers[0].self_attn.k_proj):
+    attention: Any = module.layers[0].self_attn
+    for part in (attention.q_proj, attention.k_proj):
         nn.init.normal_(part.weight, std=2 * width**-0.5)
     return module
 
