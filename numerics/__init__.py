@@ -18,6 +18,7 @@ from asymptest.numerics.kernel import (
     kernels_with_error,
 )
 from asymptest.numerics.leading import Leading, enclosure_at, leading
+from asymptest.numerics.sampling import sample_kernels
 
 __all__ = [
     "Leading",
@@ -39,4 +40,5 @@ __all__ = [
     "leading",
     "mean",
     "q_map",
+    "sample_kernels",
 ]

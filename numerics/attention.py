@@ -1,6 +1,7 @@
 """Attention matrices in the limit: under the mask, from the logits' limit law."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,6 +18,8 @@ from asymptest.numerics.logits import (
     table_variance,
 )
 from asymptest.numerics.random_softmax import softmax_kernels
+from asymptest.numerics.strips import strips
+from asymptest.numerics.structured import Averages, as_averages
 from asymptest.theory.arrays import Array
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.logits import logits_law
@@ -65,12 +68,40 @@ def uniform(
 
 
 def softmax(
-    G: Float[np.ndarray, "*stack T T"], seen: Seen
+    G: Float[np.ndarray, "*stack T T"],
+    seen: Seen,
+    out: Float[np.ndarray, "*stack T T"] | None = None,
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return the softmax of each row of the logits over its visible positions."""
-    hidden = np.where(seen, G, -np.inf)
-    weights = np.exp(hidden - hidden.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+    A = np.empty(G.shape) if out is None else out
+    for at in strips(G.shape):
+        part = np.where(seen[at], G[at], -np.inf)
+        part -= part.max(-1, keepdims=True)
+        np.exp(part, out=part)
+        np.divide(part, part.sum(-1, keepdims=True), out=A[at])
+    return A
+
+
+def averages(layer: Attention, T: int) -> Averages | None:
+    """Return A where all that a position sees has equal weight, if that is an interval.
+
+    Raises:
+        ShapeError: if the mask is for another number of positions.
+    """
+    match layer.pattern:
+        case Uniform():
+            return _averages(layer.mask, T)
+        case Softmax(bias=None) as pattern:
+            law, _ = logits_law(pattern)
+            vanish = law.mean == 0 and law.variance == 0
+            return _averages(layer.mask, T) if vanish else None
+        case _:
+            return None
+
+
+@lru_cache(maxsize=64)  # keyed by masks, which hold arrays: bounded
+def _averages(mask: Mask, T: int) -> Averages | None:
+    return as_averages(mask_array(mask, T))
 
 
 def saturated(
@@ -132,13 +163,14 @@ def weights(
 
     Args:
         pattern: the pattern.
-        G: logits, the heads in the second axis.
+        G: logits, the heads in the second axis; they may be overwritten.
         seen: the mask.
         added: their biases.
     """
     match pattern:
         case Softmax():
-            return softmax(G + added, seen)
+            G = G if pattern.bias is None else G + added
+            return softmax(G, seen, out=G)
         case Saturated():
             return saturated(G + added, seen)
         case Elementwise(phi=phi):

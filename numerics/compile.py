@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from asymptest.numerics.printing import function
+from asymptest.numerics.printing import ONES, Congruence, function
 from asymptest.numerics.stable import a, b, rho, stable, w
 from asymptest.theory.activations import Activation
-from asymptest.theory.definition import K_MATRIX, T
+from asymptest.theory.definition import K_MATRIX
 from asymptest.theory.gaussian_calculus import c, p, q
 from asymptest.theory.logits import SEEN_MATRIX
 from asymptest.theory.piecewise import x
@@ -24,6 +24,7 @@ from asymptest.theory.substitution import number, put
 from asymptest.theory.update import (
     A_MATRIX,
     BRANCH_MATRIX,
+    OTHER_MATRIX,
     Layer,
     i,
     j,
@@ -31,7 +32,6 @@ from asymptest.theory.update import (
 )
 from asymptest.theory.wick.matrices import Average
 
-ONES = sp.MatrixSymbol("ones", T, T)
 covariance = sp.Symbol("covariance", real=True)
 determinant = sp.Symbol("determinant", positive=True)  # a^2 b^2 - covariance^2
 VECTORS = {a: frozenset({"column"}), b: frozenset({"row"})}
@@ -46,11 +46,13 @@ class Entry:
         fast: (a, b, covariance, a^2 b^2 - covariance^2) -> value, if there is such a form;
             it needs a b to be well within the square root of the range of floats.
         shift: what `fast` wants added to both variances, and so to a^2 and b^2.
+        is_linear: whether `fast` is a multiple of the covariance, and needs nothing checked.
     """
 
     at: Callable[..., Any]
     fast: Callable[..., Any] | None = None
     shift: float = 0.0
+    is_linear: bool = False
 
     def with_numbers(self, values: list[float]) -> "Entry":
         """Return the entry with the numbers that its functions take last."""
@@ -61,6 +63,7 @@ class Entry:
             lambda *arrays: at(*arrays, *values),
             lambda *arrays: fast(*arrays, *values),
             self.shift,
+            self.is_linear,
         )
 
 
@@ -68,7 +71,7 @@ class Entry:
 def compiled(layer: Layer) -> tuple[Any, bool]:
     """Return the function of a layer's equation with its numbers, and whether it is entrywise.
 
-    A matrix equation takes (K, A, K_B, ones, K_S); an entrywise one is an `Entry`.
+    A matrix equation takes (K, A, K_B, ones, K_S, K_C); an entrywise one is an `Entry`.
 
     Raises:
         ArgumentError: if a parameter of the layer is a symbol.
@@ -90,11 +93,20 @@ def compiled(layer: Layer) -> tuple[Any, bool]:
 
 @lru_cache(maxsize=1024)
 def matrix_function(rhs: Any, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-    """Return (K, A, K_B, ones, K_S, *numbers) -> K' for a matrix equation, compiled."""
+    """Return (K, A, K_B, ones, K_S, K_C, *numbers) -> K' for a matrix equation, compiled."""
     plain = rhs.replace(lambda e: isinstance(e, Average), lambda e: e.body)
     plain = plain.replace(lambda e: isinstance(e, sp.OneMatrix), lambda _: ONES).doit()
-    arrays = [K_MATRIX, A_MATRIX, BRANCH_MATRIX, ONES, SEEN_MATRIX]
+    plain = plain.replace(lambda e: isinstance(e, sp.MatMul), _with_congruence)
+    arrays = [K_MATRIX, A_MATRIX, BRANCH_MATRIX, ONES, SEEN_MATRIX, OTHER_MATRIX]
     return function([*arrays, *symbols], plain)
+
+
+def _with_congruence(product: Any) -> Any:
+    """Return A S A^T as one factor, for S of the symmetric matrices."""
+    number, matrices = product.as_coeff_matrices()
+    if len(matrices) != 3 or matrices[0] != matrices[2].T or matrices[1].has(A_MATRIX):
+        return product
+    return number * Congruence(*matrices[:2])
 
 
 @lru_cache(maxsize=1024)
@@ -116,6 +128,7 @@ def _entry(value: Any, symbols: tuple[sp.Symbol, ...]) -> Entry:
         function([a, b, rho, w, *symbols], value, VECTORS),
         function([a, b, covariance, determinant, *symbols], fast, VECTORS),
         shift,
+        not (fast / covariance).has(covariance, determinant),
     )
 
 

@@ -8,7 +8,7 @@ theorem it is an integral without cancellation,
 in the angle s, in which the kinks' square roots are smooth too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,9 +18,10 @@ import sympy as sp
 from jaxtyping import Float
 
 from asymptest.numerics.compile import Entry, activation_function, closed_form
-from asymptest.numerics.gram import correlation_blocks
+from asymptest.numerics.gram import correlations
 from asymptest.numerics.panels import RULES
 from asymptest.numerics.quadrature import dual_quadrature
+from asymptest.numerics.strips import Strips, by_strips
 from asymptest.theory.activations import Activation
 from asymptest.theory.errors import (
     AccuracyError,
@@ -39,7 +40,6 @@ PLAIN = (1e-70, 1e70)
 # Shifts that may make up a variance: so many digits a shifted determinant loses near rho = 1.
 FEW = 1000
 
-CELLS = 2**15  # of a kernel at a time, so that temporaries stay in the cache
 CLOSE = 1e-13  # relative gap of two rules that counts as agreement
 HALVINGS = 60
 BLOCK = 256  # gaps at a time, each with some fifty panels
@@ -50,36 +50,43 @@ EDGES = np.pi / 2 * np.concatenate([[0], _SHARES[::-1], 2 - _SHARES[1:], [2]])
 
 def entrywise(entry: Entry, K: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
     """Return a function of any two entries of a kernel as a matrix, exactly symmetric."""
-    variance, correlation = np.diagonal(K), correlation_blocks(K)
+    return by_strips(on_strips(entry, np.diagonal(K)), K)
+
+
+def on_strips(entry: Entry, variance: Float[np.ndarray, " T"]) -> Strips:
+    """Return (strip, rows, columns) -> f(K_ii, K_ij, K_jj) there.
+
+    Args:
+        entry: the function f.
+        variance: diagonal of the kernel K that the strips are of.
+    """
     size = np.sqrt(variance)
     most = np.sqrt(FEW * entry.shift) if entry.shift else PLAIN[1]
     fast = entry.fast if PLAIN[0] < size.min() and size.max() < most else None
     shifted = np.sqrt(variance + entry.shift)
     of_shifted = entry.shift * (2 * variance + entry.shift)  # det on the diagonal
-    result = np.empty_like(K)
-    with np.errstate(divide="ignore"):  # atan(c / 0) is pi / 2
-        for rows, rest in _strips(len(K)):
-            a, b, c = shifted[rows, None], shifted[None, rest], K[rows, rest]
-            det = _determinant(a * b, c, of_shifted[rows]) if fast else None
+
+    def strip(c: Array, rows: slice, rest: slice) -> Array:
+        a, b = shifted[rows, None], shifted[None, rest]
+        if fast is not None and entry.is_linear:
+            return fast(a, b, c, None)
+        det = _determinant(a * b, c, of_shifted[rows]) if fast else None
+        with np.errstate(divide="ignore"):  # atan(c / 0) is pi / 2
             if fast is not None and det is not None:
                 value = fast(a, b, c, det)
             else:
-                a, b, rho = size[rows, None], size[None, rest], correlation(rows, rest)
+                a, b = size[rows, None], size[None, rest]
+                rho = correlations(variance)(c, rows, rest)
                 value = entry.at(a, b, rho, (1 - rho) * (1 + rho))
-            value = np.broadcast_to(value, c.shape)  # a number if phi is constant
-            result[rows, rest], result[rest, rows] = value, value.T
-            square = value[:, : len(value)]  # f(a, b) and f(b, a) may round apart
-            result[rows, rows] = np.minimum(square, square.T)
-    return result
+        return _full(value, c)
+
+    return strip
 
 
-def _strips(T: int) -> Iterator[tuple[slice, slice]]:
-    """Yield rows and the columns from the diagonal on, of CELLS entries at most."""
-    start = 0
-    while start < T:
-        stop = start + max(1, CELLS // (T - start))
-        yield slice(start, stop), slice(start, None)
-        start = stop
+def at_one(entry: Entry, variance: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Return f(K_ii, K_ii, K_ii), the new variances."""
+    size = np.sqrt(variance)
+    return _call(entry, size, size, np.ones_like(size))
 
 
 def _determinant(
@@ -275,8 +282,12 @@ def _quadrature(phi: Activation, a: Array, b: Array, rho: Array, *_: Array) -> A
 def _call(entry: Entry, a: Array, b: Array, rho: Array) -> Array:
     with np.errstate(divide="ignore"):
         value = entry.at(a, b, rho, (1 - rho) * (1 + rho))
-    # A constant activation compiles to a constant, an integer perhaps.
-    return np.broadcast_to(np.asarray(value, np.float64), rho.shape)
+    return _full(value, rho)
+
+
+def _full(value: Any, like: Array) -> Array:
+    """Return a value as an array: of a constant it is a number, an integer perhaps."""
+    return np.broadcast_to(np.asarray(value, np.float64), like.shape)
 
 
 def _broadcast(**named: Array) -> tuple[Array, ...]:

@@ -11,8 +11,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
+from scipy import linalg
 
 from asymptest.theory.errors import KernelError, ShapeError
+
+Block = Float[np.ndarray, "rows columns"]
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -46,7 +49,7 @@ def as_kernel(K0: npt.ArrayLike, name: str = "K0") -> Float[np.ndarray, "T T"]:
             f"{name}[{j}, {i}] = {K[j, i]}, the largest asymmetry ({gap:.3g}); "
             f"pass X @ X.T / n, or ({name} + {name}.T) / 2 if that is what you mean"
         )
-    K = 0.5 * K + 0.5 * K.T
+    K = 0.5 * K + 0.5 * K.T if gap else K.copy()
     if not _certainly_psd(K):
         _spectrum(np.linalg.eigvalsh(K), name)
     return K
@@ -109,7 +112,7 @@ def correlation(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
     for start in range(0, len(K), 64):  # rows that fit the cache, for speed alone
         rho[start : start + 64] = block(slice(start, start + 64), slice(0, None))
     gap, i, j = _asymmetry(rho)
-    if gap > _slack(K):
+    if gap > _slack(len(K)):
         raise KernelError(
             f"K is not symmetric: K[{i}, {j}] = {K[i, j]} but K[{j}, {i}] = {K[j, i]}; "
             "pass X @ X.T / n"
@@ -119,7 +122,7 @@ def correlation(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
 
 def correlation_blocks(
     K: Float[np.ndarray, "T T"],
-) -> Callable[[slice, slice], Float[np.ndarray, "rows columns"]]:
+) -> Callable[[slice, slice], Block]:
     """Return (rows, columns) -> that block of `correlation(K)`, for a symmetric kernel.
 
     Blocks start at the same position, or the columns at 0; symmetry is not checked.
@@ -127,7 +130,19 @@ def correlation_blocks(
     Raises:
         KernelError: the returned function does, if an entry exceeds its bound.
     """
-    root = np.sqrt(np.diagonal(K))
+    block = correlations(np.diagonal(K))
+    return lambda rows, columns: block(K[rows, columns], rows, columns)
+
+
+def correlations(
+    variance: Float[np.ndarray, " T"],
+) -> Callable[..., Block]:
+    """Return (block, rows, columns) -> its correlations, as `correlation_blocks`.
+
+    Args:
+        variance: diagonal of the kernel that the blocks are of.
+    """
+    root = np.sqrt(variance)
     zero = root == 0
     some_zero = bool(zero.any())
     # r = m 2^e: the powers of two come off exactly, one after the other (their product
@@ -136,15 +151,18 @@ def correlation_blocks(
     mantissa, exponent = np.frexp(np.where(zero, 1.0, root))
     power = np.ldexp(1.0, -exponent)
 
-    def block(rows: slice, columns: slice) -> Float[np.ndarray, "rows columns"]:
-        rho = K[rows, columns] * power[rows, None]
+    def block(K: Block, rows: slice, columns: slice) -> Block:
+        def require(rho: Block, bound: float) -> None:
+            _require_bounded(K, variance, rho, bound, rows, columns)
+
+        rho = K * power[rows, None]
         rho *= power[columns]
         rho /= mantissa[rows, None] * mantissa[columns]
         if some_zero:
             # A stored 0 stands for less than the smallest subnormal number, and so
             # (Cauchy-Schwarz) for |K_ij| < sqrt(5e-324) sqrt(K_jj) = 2.3e-162 sqrt(K_jj).
             dead = zero[rows, None] | zero[columns]
-            _require_bounded(K, np.where(dead, rho, 0.0), 2.3e-162, rows, columns)
+            require(np.where(dead, rho, 0.0), 2.3e-162)
             rho[dead] = 0.0
         at = np.arange(len(rho))
         rho[at, at + rows.start - columns.start] = 1.0
@@ -152,15 +170,15 @@ def correlation_blocks(
         # diagonal entries, which gives 2 T ε; 64 leaves room for a K that has gone through
         # some thirty such products. This is the only place where a correlation is clipped.
         if max(rho.max(), -rho.min()) > 1.0:
-            _require_bounded(K, rho, 1.0 + _slack(K), rows, columns)
+            require(rho, 1.0 + _slack(len(variance)))
             np.clip(rho, -1.0, 1.0, out=rho)
         return rho
 
     return block
 
 
-def _slack(K: Float[np.ndarray, "T T"]) -> float:
-    return 64 * len(K) * EPS
+def _slack(T: int) -> float:
+    return 64 * T * EPS
 
 
 def effective_rank(K: npt.ArrayLike) -> float:
@@ -293,8 +311,8 @@ def _certainly_psd(K: Float[np.ndarray, "T T"]) -> bool:
     """
     shifted = K.copy()
     shifted.flat[:: len(K) + 1] += len(K) * EPS * np.diagonal(K).max()
-    try:
-        np.linalg.cholesky(shifted)
+    try:  # in place: the transpose of a symmetric matrix is laid out as LAPACK wants it
+        linalg.cho_factor(shifted.T, True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError:
         return False
     return True
@@ -322,18 +340,19 @@ def _spectrum(
 
 
 def _require_bounded(
-    K: Float[np.ndarray, "T T"],
-    rho: Float[np.ndarray, "rows columns"],
+    K: Block,
+    variance: Float[np.ndarray, " T"],
+    rho: Block,
     bound: float,
     rows: slice,
     columns: slice,
 ) -> None:
-    """Raise if some |rho| exceeds the bound; rows and columns are those of K it is about."""
+    """Raise if some |rho| exceeds the bound; K is the block of these rows and columns."""
     at, to = np.unravel_index(np.argmax(np.abs(rho)), rho.shape)
     if abs(rho[at, to]) > bound:
         i, j = rows.start + int(at), columns.start + int(to)
         raise KernelError(
-            f"K is not a kernel: K[{i}, {j}] = {K[i, j]} while K[{i}, {i}] = "
-            f"{K[i, i]} and K[{j}, {j}] = {K[j, j]}, so |K_ij| exceeds "
+            f"K is not a kernel: K[{i}, {j}] = {K[at, to]} while K[{i}, {i}] = "
+            f"{variance[i]} and K[{j}, {j}] = {variance[j]}, so |K_ij| exceeds "
             "sqrt(K_ii K_jj) by more than rounding; pass X @ X.T / n"
         )

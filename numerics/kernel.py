@@ -4,11 +4,13 @@ Every number comes from the equations that theory/ derives; numerics/layers.py o
 to arrays. Independent check: finite networks (verify/), and the goldens under tests/.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
 
 from asymptest.numerics.gram import as_kernel
-from asymptest.numerics.layers import states
+from asymptest.numerics.layers import Kernels, last, states
 from asymptest.numerics.logits import Sampling, is_random
 from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.network import (
@@ -21,6 +23,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -84,10 +87,15 @@ def kernel_with_error(
     It includes what later layers make of the error of a layer. Arguments and errors as for
     `kernel`.
     """
-    values, errors = kernels_with_error(
-        network, K0, samples=samples, rng=rng, rtol=rtol
-    )
-    return values[-1], errors[-1]
+    if is_sampled(as_network(network)):
+        values, errors = kernels_with_error(
+            network, K0, samples=samples, rng=rng, rtol=rtol
+        )
+        return values[-1], errors[-1]
+    _check(rtol)
+    K = _input(network, K0)
+    (only,) = last(_runs(network, K, 1 if samples is None else samples, rng))
+    return only, np.zeros(only.shape)
 
 
 def kernels(
@@ -116,16 +124,15 @@ def kernels_with_error(
 ) -> tuple[Depths, Depths]:
     """Return the kernels after each layer, and their standard errors, as for `kernels`."""
     K = _input(network, K0)
-    if rtol is not None and not 0 < rtol < np.inf:
-        raise ArgumentError(f"rtol must be positive and finite; got {rtol}")
+    _check(rtol)
     generator = np.random.default_rng(rng)
     if samples is not None and rtol is None:
-        return _mean_and_error(evaluations(network, K, samples, generator))
+        return _mean_and_error(_stacked(_runs(network, K, samples, generator)))
     rtol, most = RTOL if rtol is None else rtol, MOST if samples is None else samples
     wanted = rtol / MARGIN / max(1, random_layers(network)) ** 0.5
     while True:
-        found = evaluations(network, K, most, generator, wanted)
-        values, errors = _mean_and_error(found)
+        found = _runs(network, K, most, generator, wanted)
+        values, errors = _mean_and_error(_stacked(found))
         reached, allowed = errors[-1].max(), rtol * np.abs(values[-1]).max()
         if reached <= allowed:
             return values, errors
@@ -144,23 +151,42 @@ def evaluations(
     There is one if nothing is sampled; otherwise they share the `samples`, and their mean
     is the estimate. With `rtol`, what a layer adds to its standard error.
     """
-    K = _input(network, K0)
+    return _stacked(_runs(network, _input(network, K0), samples, rng, rtol))
+
+
+def _check(rtol: float | None) -> None:
+    if rtol is not None and not 0 < rtol < np.inf:
+        raise ArgumentError(f"rtol must be positive and finite; got {rtol}")
+
+
+def _runs(
+    network: Network,
+    K: Kernel,
+    samples: int,
+    rng: np.random.Generator | int,
+    rtol: float | None = None,
+) -> Iterator[Kernels]:
+    """Return the kernels of all evaluations, layer by layer."""
     count = EVALUATIONS if is_sampled(network) else 1
     if samples < count:
         raise ArgumentError(f"samples must be at least {count}; got {samples}")
     rngs = tuple(np.random.default_rng(rng).spawn(count))
-    found = list(states(network, K[None], Sampling(samples, rngs, rtol)))
-    shape = max(len(Ks) for Ks in found), *K.shape
+    return states(network, K[None], Sampling(samples, rngs, rtol))
+
+
+def _stacked(runs: Iterator[Kernels]) -> Float[np.ndarray, "evaluations layers T T"]:
+    found = list(runs)
+    shape = max(found, key=len).shape
     return np.stack([np.broadcast_to(Ks, shape) for Ks in found], axis=1)
 
 
 def _mean_and_error(
     found: Float[np.ndarray, "evaluations layers T T"],
 ) -> tuple[Depths, Depths]:
+    if len(found) == 1:
+        return found[0], np.zeros_like(found[0])
     apart = found - found[0]  # 0, not rounding, before the first random layer
     mean = found[0] + apart.mean(0)
-    if len(found) == 1:
-        return mean, np.zeros_like(mean)
     return mean, apart.std(0, ddof=1) / len(found) ** 0.5
 
 
@@ -176,6 +202,8 @@ def random_layers(network: Network) -> int:
             return int(is_random(pattern))
         case Residual(branch):
             return random_layers(branch)
+        case Product(left, right):
+            return random_layers(left) + random_layers(right)
         case Chain(layers):
             return sum(map(random_layers, layers))
         case Repeat(block, depth):

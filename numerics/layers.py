@@ -11,9 +11,9 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Float
 
-from asymptest.numerics.attention import attention_matrices, mean_softmax
+from asymptest.numerics.attention import attention_matrices, averages, mean_softmax
 from asymptest.numerics.compile import compiled
-from asymptest.numerics.duals import dual_entry, entrywise
+from asymptest.numerics.duals import entrywise
 from asymptest.numerics.gram import settled
 from asymptest.numerics.logits import (
     Rng,
@@ -22,7 +22,10 @@ from asymptest.numerics.logits import (
     is_random,
     seen_kernel,
 )
+from asymptest.numerics.pairwise import is_pairwise, pairwise_kernel
 from asymptest.numerics.parallel import parallel_map
+from asymptest.numerics.strips import strips
+from asymptest.numerics.structured import Averages
 from asymptest.theory.errors import AccuracyError
 from asymptest.theory.network import (
     Attention,
@@ -34,6 +37,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -63,7 +67,7 @@ def states(network: Network, Ks: Kernels, sampling: Sampling) -> Iterator[Kernel
                 Ks = last(states(block, Ks, sampling))
                 yield Ks
         case Mlp():
-            yield last(states(network.layers, Ks, sampling))
+            yield _each(lambda K: pairwise_kernel(network, K), Ks)
         case (
             Dense()
             | Pointwise()
@@ -72,6 +76,7 @@ def states(network: Network, Ks: Kernels, sampling: Sampling) -> Iterator[Kernel
             | Mix()
             | Attention()
             | Residual()
+            | Product()
             | Custom()
         ):
             yield _layer(network, Ks, sampling)
@@ -88,19 +93,27 @@ def _after_first(found: Iterator[Kernels]) -> Iterator[Kernels]:
 
 
 def _each(function: Callable[[Kernel], Kernel], Ks: Kernels) -> Kernels:
-    return np.array([function(K) for K in Ks])
+    return _stacked([function(K) for K in Ks])
+
+
+def _stacked(found: list[Kernel]) -> Kernels:
+    return np.array(found) if len(found) > 1 else found[0][None]  # no copy of the one
 
 
 def _layer(layer: Layer, Ks: Kernels, sampling: Sampling) -> Kernels:
     match layer:
-        case Pointwise(phi):
-            return _each(lambda K: entrywise(dual_entry(phi), K), Ks)
+        case Dense() | Pointwise() | RMSNorm() | LayerNorm():
+            return _each(lambda K: pairwise_kernel(layer, K), Ks)
+        case Residual() | Product() if is_pairwise(layer):
+            return _each(lambda K: pairwise_kernel(layer, K), Ks)
         case Mix(table):
             A = as_numpy(table)
             return _each(lambda K: settled(_apply(layer, K, A=A), _reach(A, K)), Ks)
         case Attention():
             if is_random(layer.pattern):
                 return _random_attention(layer, Ks, sampling)
+            if (A := averages(layer, Ks.shape[-1])) is not None:
+                return _each(lambda K: _averaged(layer, A, K), Ks)
             (rng, *_) = sampling.rngs
             return _each(lambda K: _sampled(layer, K, 1, rng)[0], Ks)
         case Residual(branch):
@@ -108,8 +121,12 @@ def _layer(layer: Layer, Ks: Kernels, sampling: Sampling) -> Kernels:
                 return _each(lambda K: _mixed(layer, matrices, K), Ks)
             out = last(states(branch, Ks, sampling))
             pairs = zip(np.broadcast_to(Ks, out.shape), out, strict=True)
-            return np.array([_apply(layer, K, branch=B) for K, B in pairs])
-        case Dense() | RMSNorm() | LayerNorm() | Custom():
+            return _stacked([_apply(layer, K, branch=B) for K, B in pairs])
+        case Product(left, right):
+            one, two = (last(states(b, Ks, sampling)) for b in (left, right))
+            pairs = zip(*np.broadcast_arrays(one, two), strict=True)
+            return _stacked([_apply(layer, L, branch=L, other=R) for L, R in pairs])
+        case Custom():
             return _each(lambda K: _apply(layer, K), Ks)
 
 
@@ -122,10 +139,20 @@ def _mixed(layer: Residual, matrices: tuple[Mix, ...], K: Kernel) -> Kernel:
 
 
 def _reach(
-    A: Float[np.ndarray, "*stack T T"], K: Kernel
+    A: Float[np.ndarray, "*stack T T"] | Averages, K: Kernel
 ) -> Float[np.ndarray, "*stack T"]:
     """Return sum_a |A_ia| sqrt(K_aa), the deviation of row i if nothing cancelled."""
-    return np.abs(A) @ np.sqrt(np.diagonal(K))
+    size = np.sqrt(np.diagonal(K))
+    if isinstance(A, Averages):
+        return A @ size
+    reach = np.empty(A.shape[:-1])
+    for at in strips(A.shape):
+        reach[at[:-1]] = np.abs(A[at]) @ size
+    return reach
+
+
+def _averaged(layer: Attention, A: Averages, K: Kernel) -> Kernel:
+    return settled(_apply(layer, K, A=A), _gain(layer) ** 0.5 * _reach(A, K))
 
 
 def _random_attention(layer: Attention, Ks: Kernels, sampling: Sampling) -> Kernels:
@@ -163,12 +190,16 @@ def _of_mean(layer: Attention, K: Kernel, mean: Kernel) -> Kernel:
 
 def _sampled(layer: Attention, K: Kernel, samples: int, rng: Rng) -> tuple[Kernel, int]:
     """Return the mean kernel over attention matrices, and their number."""
-    total, reach, count = np.zeros_like(K), np.zeros(len(K)), 0
+    total, reach, count = None, np.zeros(len(K)), 0
     for stack in attention_matrices(layer, K, samples, rng):
-        total += _apply(layer, K, A=stack).sum(0)
+        each = _apply(layer, K, A=stack)
+        part = each[0] if len(each) == 1 else each.sum(0)
+        total = part if total is None else total + part
         reach = np.maximum(reach, _reach(stack, K).max(0))
         count += len(stack)
-    return settled(total / count, _gain(layer) ** 0.5 * reach), count
+    assert total is not None
+    mean = total if count == 1 else total / count
+    return settled(mean, _gain(layer) ** 0.5 * reach), count
 
 
 def _to_error(layer: Attention, K: Kernel, most: int, rtol: float, rng: Rng) -> Kernel:
@@ -198,7 +229,7 @@ def _gain(layer: Attention) -> float:
     """Return what the derived equation multiplies A K A^T by: its value at A = K = 1."""
     function, _ = compiled(layer)
     one = np.ones((1, 1))
-    return function(one, one, None, np.zeros((1, 1)), one).item()
+    return function(one, one, None, np.zeros((1, 1)), one, None).item()
 
 
 def _seen(layer: Layer, K: Kernel) -> Kernel | None:
@@ -213,11 +244,15 @@ def _seen(layer: Layer, K: Kernel) -> Kernel | None:
 def _apply(
     layer: Layer,
     K: Kernel,
-    A: Float[np.ndarray, "*stack T T"] | None = None,
+    A: Float[np.ndarray, "*stack T T"] | Averages | None = None,
     branch: Kernel | None = None,
+    other: Kernel | None = None,
 ) -> Float[np.ndarray, "*stack T T"]:
     """Evaluate the derived equation of one layer."""
     function, is_entrywise = compiled(layer)
     if not is_entrywise:
-        return function(K, A, branch, np.ones_like(K), _seen(layer, K))
+        ones = np.broadcast_to(1.0, K.shape)
+        found = function(K, A, branch, ones, _seen(layer, K), other)
+        # Where a variance is zero, no A is left in the equation, nor its stack.
+        return np.broadcast_to(found, A.shape) if isinstance(A, np.ndarray) else found
     return entrywise(function, K)

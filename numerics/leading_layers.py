@@ -40,6 +40,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Repeat,
     Residual,
     RMSNorm,
@@ -116,6 +117,11 @@ def apply(network: Network, state: State, run: Run) -> State:
                 lambda part: part * factors[1]
             )
             return State(total, state.kinds + inner.kinds)
+        case Product(left, right):
+            one, two = apply(left, state, run), apply(right, state, run)
+            product, both = one.series * two.series, one.kinds + two.kinds
+            # Which powers of the branches meet in one of the product is not followed.
+            return State(product, both.each(product.powers, lambda _, __: None))
         case Chain(layers):
             for layer in layers:
                 state = apply(layer, state, run)

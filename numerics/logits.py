@@ -137,7 +137,7 @@ def fixed_bias(bias: Bias | None, heads: int | str, T: int) -> Heads:
             return as_numpy(bias).reshape(-1, T, T)
         case ALiBi():
             assert isinstance(heads, int)
-            return -np.multiply.outer(np.array(bias.of(heads)), np.abs(lags(T)))
+            return 0 - np.multiply.outer(np.array(bias.of(heads)), np.abs(lags(T)))
 
 
 def added_bias(

@@ -13,6 +13,11 @@ import sympy as sp
 from scipy import special
 from sympy.printing.numpy import SciPyPrinter
 
+from asymptest.numerics.strips import weighted_sum
+from asymptest.numerics.structured import congruence
+from asymptest.theory.definition import K_MATRIX, T
+
+ONES = sp.MatrixSymbol("ones", T, T)
 Shape = frozenset[str]  # which of the full dimensions a value has: "row", "column"
 
 FULL: Shape = frozenset({"row", "column"})
@@ -29,12 +34,26 @@ def one_minus(rho: Any, w: Any) -> Any:
     return np.where(rho > 0, w / (1 + np.abs(rho)), 1 - rho)
 
 
+class Congruence(sp.MatrixExpr):
+    """Congruence(A, S) = A S A^T for a symmetric S."""
+
+    @property
+    def shape(self) -> Any:
+        """(T, T)."""
+        A: Any = self.args[0]
+        return A.shape
+
+
+PRODUCTS = (Congruence, sp.MatMul)
+
 NAMES = {
     "numpy": np,
     "erf": special.erf,
     "dawsn": special.dawsn,
     "exp_difference": exp_difference,
     "one_minus": one_minus,
+    "congruence": congruence,
+    "weighted_sum": weighted_sum,
 }
 
 
@@ -57,9 +76,26 @@ class Printer(SciPyPrinter):
     def _print_MatMul(self, expr: Any) -> str:  # noqa: N802 (SymPy's name)
         scalar, matrices = expr.as_coeff_matrices()
         product = " @ ".join(self._print(m) for m in matrices)
-        return (
-            f"(({self._print(scalar)})*({product}))" if scalar != 1 else f"({product})"
-        )
+        return f"({product})" if scalar == 1 else self._weighted_sum([expr])
+
+    def _print_MatAdd(self, expr: Any) -> str:  # noqa: N802
+        return self._weighted_sum(expr.args)
+
+    def _print_ZeroMatrix(self, expr: Any) -> str:  # noqa: N802
+        return self._weighted_sum([])
+
+    def _weighted_sum(self, matrices: Any) -> str:
+        terms = [(M.doit(), c) for c, M in (m.as_coeff_mmul() for m in matrices)]
+        constant = sp.Add(*(c for M, c in terms if M == ONES))
+        rest = [term for term in terms if term[0] != ONES] or [(K_MATRIX, 0)]
+        # A symbol is the caller's matrix, a product is ours to overwrite.
+        rest.sort(key=lambda term: not isinstance(term[0], PRODUCTS))
+        pairs = [f"({self._print(c)}, {self._print(M)})" for M, c in rest]
+        own = ["in_place=True"] if isinstance(rest[0][0], PRODUCTS) else []
+        return f"weighted_sum({', '.join([self._print(constant), *pairs, *own])})"
+
+    def _print_Congruence(self, expr: Any) -> str:  # noqa: N802
+        return f"congruence({', '.join(map(self._print, expr.args))})"
 
     def _print_HadamardProduct(self, expr: Any) -> str:  # noqa: N802
         return f"({' * '.join(f'({self._print(m)})' for m in expr.args)})"

@@ -13,6 +13,7 @@ from asymptest.theory.errors import ArgumentError
 FIGURES = (
     "kernels_by_depth",
     "error_by_width",
+    "exact_law",
     "parameter_scale",
     "norm_growth",
     "growth_sign",

@@ -19,6 +19,7 @@ from asymptest.verify.claim import (
     Finding,
     FiniteLaw,
     Identity,
+    Law,
     Limit,
     Profile,
     Rate,
@@ -34,6 +35,7 @@ from asymptest.verify.deterministic import (
 )
 from asymptest.verify.instances import derive
 from asymptest.verify.stochastic import decide_limits, single_thread
+from asymptest.verify.two_sample import decide_law
 
 ALPHA = 1e-6  # false-alarm probability of a whole run
 PACKAGES = ("sympy", "numpy", "scipy", "torch", "hypothesis", "python-flint")
@@ -103,17 +105,26 @@ def _findings(
 ) -> Iterator[tuple[str, Finding]]:
     """Decide each piece of evidence, those with common samples together."""
     streams: dict[object, dict[str, Limit | FiniteLaw]] = {}
+    laws: dict[str, Law] = {}
     for name, part in parts.items():
         if isinstance(part, Limit | FiniteLaw):
             # What differs only in the prediction is judged on the same samples.
             key = (type(part), *(v for k, v in vars(part).items() if k != "predict"))
             streams.setdefault(key, {})[name] = part
+        elif isinstance(part, Law):
+            laws[name] = part
         else:
             # A mutant need only be killed; a failing claim is worth a small example.
             shrink = name not in claim.mutants
             yield name, _guarded(claim, part, profile, seed, shrink)
+    share = alpha / max(1, len(streams) + len(laws))
+    for name, part in laws.items():
+        try:
+            stream_seed = derive(seed, claim.name, "law", name)
+            yield name, decide_law(part, claim.instances, profile, stream_seed, share)
+        except Exception as error:  # a claim that raises is a result, not a crash
+            yield name, _error(error)
     for number, group in enumerate(streams.values()):
-        share = alpha / len(streams)
         stream_seed = derive(seed, claim.name, "stream", number)
         try:
             found = decide_limits(claim.instances, group, profile, stream_seed, share)

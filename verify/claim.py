@@ -181,8 +181,26 @@ class Rate:
     remainder: Callable[[Instance, int], float]
 
 
+@dataclass(frozen=True)
+class Law:
+    """Left and right have the same law, decided statistic by statistic from two samples.
+
+    Args:
+        left: (instance, copies, rng) -> (copies, statistics), independent rows.
+        right: likewise, independent of the left.
+        statistics: their names. Values that are equal but for rounding should be equal.
+        coarseness: resolution in units of the profile's, of a distance of distribution
+            functions, which is at most 1.
+    """
+
+    left: Callable[[Instance, int, Rng], Float[np.ndarray, "copies d"]]
+    right: Callable[[Instance, int, Rng], Float[np.ndarray, "copies d"]]
+    statistics: tuple[str, ...]
+    coarseness: float = 1.0
+
+
 Deterministic = Identity | Enclosure | Exact | Bound | Rate
-Evidence = Deterministic | Limit | FiniteLaw
+Evidence = Deterministic | Limit | FiniteLaw | Law
 
 
 @dataclass(frozen=True)
@@ -219,7 +237,7 @@ class Finding:
     """What one piece of evidence said.
 
     Args:
-        kind: identity, enclosure, exact, bound, limit or rate.
+        kind: identity, enclosure, exact, bound, limit, rate or law.
         verdict: the decision.
         resolution: how closely the truth was confined, in units of each entry's scale;
             for a bound, the worst left / right.

@@ -390,7 +390,7 @@ def test_single_replicate_has_no_error() -> None:
     assert np.isnan(error).all()
 
 
-def test_finite_heads_tend_to_it() -> None:
+def test_heads_finite_tend_to_it() -> None:
     import torch
 
     from asymptest.verify import finite, kernel_of

@@ -1,4 +1,4 @@
-"""Small versions of the figures of saturation, each its module and the last argument of `draw`."""
+"""Small versions of figures, each its module and the last argument of `draw`."""
 
 import json
 from pathlib import Path
@@ -40,3 +40,10 @@ def small_saturation(folder: Path):
             text = json.dumps({"spec": spec, "landmarks": landmarks})
             (runs / f"{architecture}-{rate}.json").write_text(text)
     return saturation_by_layer, runs
+
+
+def small_law(folder: Path | None = None):
+    from asymptest.paper_figures import exact_law
+
+    sizes = exact_law.Sizes((10, 10**6), (1, 3), positions=2, samples=8, logits=100)
+    return exact_law, sizes

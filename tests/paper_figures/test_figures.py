@@ -18,6 +18,7 @@ from tests.paper_figures.growth import small_grid, small_growth
 from tests.paper_figures.small import (
     small_census,
     small_head,
+    small_law,
     small_saturation,
     small_scale,
 )
@@ -58,6 +59,7 @@ CLAIM = "fluctuation/gaussian-input-error"
 SMALL = [
     small_maps,
     small_errors,
+    small_law,
     small_growth,
     small_grid,
     small_scale,

@@ -227,7 +227,9 @@ def test_llamas_that_are_not_read() -> None:
         from_torch(llama(head_dim=8))
     biased = llama(attention_bias=True)
     nn.init.ones_(biased.layers[1].self_attn.k_proj.bias)
-    with pytest.raises(UnsupportedError, match=r"layers.1.self_attn.k_proj.bias shifts"):
+    with pytest.raises(
+        UnsupportedError, match=r"layers.1.self_attn.k_proj.bias shifts"
+    ):
         from_torch(biased)
     trained = llama()
     nn.init.constant_(trained.norm.weight, 2.0)
