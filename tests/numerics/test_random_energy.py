@@ -103,4 +103,4 @@ def test_frozen_moments_belong_together(beta: float) -> None:
 )
 def test_bad_arguments_are_refused(arguments: tuple[float, ...]) -> None:
     with pytest.raises(ArgumentError, match="participation needs"):
-        participation(*arguments)  # pyright: ignore[reportArgumentType]
+        participation(*arguments)
