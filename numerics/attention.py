@@ -174,7 +174,8 @@ def weights(
         case Saturated():
             return saturated(G + added, seen)
         case Elementwise(phi=phi):
-            return seen * activation_function(phi)(G + added)
+            # Nothing hidden reaches phi, which may be infinite there.
+            return seen * activation_function(phi)(np.where(seen, G + added, 0.0))
         case Shaped(scores, alpha, beta, gamma):
             A, C = weights(scores, G, seen, added), softmax(added, seen)
             a, b, c = (

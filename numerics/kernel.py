@@ -12,6 +12,7 @@ from jaxtyping import Float
 from asymptest.numerics.gram import as_kernel
 from asymptest.numerics.layers import Kernels, last, states
 from asymptest.numerics.logits import Sampling, is_random
+from asymptest.numerics.random_softmax import nearest_kernel
 from asymptest.theory.errors import ArgumentError, ShapeError
 from asymptest.theory.network import (
     Attention,
@@ -38,7 +39,7 @@ EVALUATIONS = 16  # independent ones, behind a standard error
 RTOL = (
     1e-3  # the standard error, relative to the largest entry, if nothing is asked for
 )
-MOST = 2**28  # draws in one layer
+MOST = 2**24  # draws in one layer
 MARGIN = 1.2  # a standard deviation of 16 numbers is known to 18 %
 
 
@@ -84,15 +85,15 @@ def kernel_with_error(
 ) -> tuple[Float[np.ndarray, "T T"], Float[np.ndarray, "T T"]]:
     """Return the kernel and its standard error, zero where nothing is sampled.
 
-    It includes what later layers make of the error of a layer. Arguments and errors as for
-    `kernel`.
+    It includes what later layers make of the error of a layer. Where noise leaves the mean
+    with negative eigenvalues, they are set to 0. Arguments and errors as for `kernel`.
     """
     if is_sampled(as_network(network)):
         values, errors = kernels_with_error(
             network, K0, samples=samples, rng=rng, rtol=rtol
         )
         return values[-1], errors[-1]
-    _check(rtol)
+    _check(samples, rtol)
     K = _input(network, K0)
     (only,) = last(_runs(network, K, 1 if samples is None else samples, rng))
     return only, np.zeros(only.shape)
@@ -124,7 +125,7 @@ def kernels_with_error(
 ) -> tuple[Depths, Depths]:
     """Return the kernels after each layer, and their standard errors, as for `kernels`."""
     K = _input(network, K0)
-    _check(rtol)
+    _check(samples, rtol)
     generator = np.random.default_rng(rng)
     if samples is not None and rtol is None:
         return _mean_and_error(_stacked(_runs(network, K, samples, generator)))
@@ -154,9 +155,11 @@ def evaluations(
     return _stacked(_runs(network, _input(network, K0), samples, rng, rtol))
 
 
-def _check(rtol: float | None) -> None:
-    if rtol is not None and not 0 < rtol < np.inf:
-        raise ArgumentError(f"rtol must be positive and finite; got {rtol}")
+def _check(samples: int | None, rtol: float | None) -> None:
+    if not (rtol is None or (isinstance(rtol, int | float) and 0 < rtol < np.inf)):
+        raise ArgumentError(f"rtol must be positive and finite; got {rtol!r}")
+    if not (samples is None or isinstance(samples, int | np.integer)):
+        raise ArgumentError(f"samples must be a whole number; got {samples!r}")
 
 
 def _runs(
@@ -186,7 +189,7 @@ def _mean_and_error(
     if len(found) == 1:
         return found[0], np.zeros_like(found[0])
     apart = found - found[0]  # 0, not rounding, before the first random layer
-    mean = found[0] + apart.mean(0)
+    mean = np.array([nearest_kernel(K) for K in found[0] + apart.mean(0)])
     return mean, apart.std(0, ddof=1) / len(found) ** 0.5
 
 

@@ -24,6 +24,7 @@ from asymptest.numerics.logits import (
 )
 from asymptest.numerics.pairwise import is_pairwise, pairwise_kernel
 from asymptest.numerics.parallel import parallel_map
+from asymptest.numerics.random_softmax import nearest_kernel
 from asymptest.numerics.strips import strips
 from asymptest.numerics.structured import Averages
 from asymptest.theory.errors import AccuracyError
@@ -51,6 +52,7 @@ Kernels = Float[np.ndarray, "_ T T"]  # one, or one of each evaluation
 
 INNER = 4  # independent estimates that tell a single evaluation when to stop
 FIRST = 64  # draws before their spread is looked at
+HOPELESS = 10  # what would take this many times the draws allowed is not tried
 
 
 def states(network: Network, Ks: Kernels, sampling: Sampling) -> Iterator[Kernels]:
@@ -101,6 +103,8 @@ def _stacked(found: list[Kernel]) -> Kernels:
 
 
 def _layer(layer: Layer, Ks: Kernels, sampling: Sampling) -> Kernels:
+    if len(Ks) > 1:  # noise may have left them with negative eigenvalues
+        Ks = _each(nearest_kernel, Ks)
     match layer:
         case Dense() | Pointwise() | RMSNorm() | LayerNorm():
             return _each(lambda K: pairwise_kernel(layer, K), Ks)
@@ -184,6 +188,8 @@ def _of_mean(layer: Attention, K: Kernel, mean: Kernel) -> Kernel:
     # Rows of a softmax sum to 1, so that biases pass by it: the rest of the equation acts
     # on E A K A^T as it does on K. No row reaches further than the largest token.
     reach = np.full(len(K), np.sqrt(np.diagonal(K).max()))
+    if (np.diagonal(mean) < 0).any():  # few draws, much noise
+        mean = nearest_kernel(mean)
     after = _apply(layer, mean, A=np.eye(len(K)))
     return settled(after, _gain(layer) ** 0.5 * reach)
 
@@ -205,22 +211,27 @@ def _sampled(layer: Attention, K: Kernel, samples: int, rng: Rng) -> tuple[Kerne
 def _to_error(layer: Attention, K: Kernel, most: int, rtol: float, rng: Rng) -> Kernel:
     """Return the mean over as many draws as its standard error takes.
 
+    The draws that decide on the number are not those that are averaged: where a draw is
+    seldom large, a few draws that look settled are too small.
+
     Raises:
         AccuracyError: if that is more than `most`.
     """
-    draws, runs = FIRST, np.zeros((INNER, *K.shape))
-    done = 0
+    draws, done, runs = FIRST, 0, np.zeros((INNER, *K.shape))
     while True:
         more = np.array([_sampled(layer, K, draws, rng)[0] for _ in range(INNER)])
         runs = (done * runs + draws * more) / (done + draws)
         done += draws
         mean, error = runs.mean(0), runs.std(0, ddof=1) / INNER**0.5
-        if (reached := error.max()) <= rtol * np.abs(mean).max():
-            return mean
-        if INNER * done >= most:
+        reached, allowed = error.max(), rtol * np.abs(mean).max()
+        if reached <= allowed:
+            return _sampled(layer, K, INNER * done, rng)[0]
+        needed = INNER * done * (reached / allowed) ** 2 if allowed else np.inf
+        if INNER * done >= most or not needed <= HOPELESS * most:
             raise AccuracyError(
                 f"samples = {most} does not reach rtol = {rtol:g} in {layer!r}: the standard "
-                f"error is {reached / np.abs(mean).max():.2g} of the largest entry"
+                f"error of {INNER * done} draws is {reached:.2g}, and that allowed "
+                f"{allowed:.2g}; ask for less, or give samples without rtol"
             )
         draws = min(done, max(1, most // INNER - done))
 

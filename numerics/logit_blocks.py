@@ -9,7 +9,8 @@ corrected by
 
 where W predicts later rows from the block. The estimate is unbiased for any W that is fixed
 beforehand. W from the expansion to second order corrects nearly equal rows nearly alike,
-within the block or not, so that their small difference survives.
+within the block or not, so that their small difference survives. Only the large eigenvalues of
+the block enter: dividing by the small ones of a smooth kernel would multiply the noise.
 """
 
 from dataclasses import replace
@@ -25,9 +26,7 @@ Square = Float[np.ndarray, "Q Q"]
 FEWER = 2  # the most keys that a row sees are this many times those of a block's rows
 CHEAPER = 4  # and drawing all rows takes at least this many times longer
 FINER = 0.8  # the standard error of a block relative to that of what builds on it
-RANK = (
-    1e-10  # eigenvalues of a block below that, relative to the largest, predict nothing
-)
+RANK = 1e-2  # eigenvalues of a block below that share of the largest predict nothing
 
 
 def drawn(

@@ -82,9 +82,9 @@ def softmax_kernel(
     if replicates < 1:
         raise ArgumentError(f"replicates must be at least 1; got {replicates}")
     rngs = tuple(rng.spawn(replicates))
-    found = softmax_kernels(K, C, seen, mean, rngs, samples, rtol, V, project=False)
+    found = softmax_kernels(K, C, seen, mean, rngs, samples, rtol, V)
     estimate, error = mean_and_error(found)
-    return _nearest_kernel(estimate), error
+    return nearest_kernel(estimate), error
 
 
 def softmax_kernels(
@@ -96,12 +96,11 @@ def softmax_kernels(
     samples: int,
     rtol: float | None = None,
     V: Float[np.ndarray, "_ _"] | None = None,
-    project: bool = True,
 ) -> Stack:
     """Return independent estimates of E[A V A'], one for each generator.
 
-    Each is a kernel if `project`; else their mean is unbiased, as `softmax_kernel` says.
-    Arguments and errors as there.
+    They are unbiased, and so may have negative eigenvalues. Arguments and errors as for
+    `softmax_kernel`.
     """
     K, C = as_kernel(K, "K"), as_kernel(C, "C")
     V = K if V is None else as_kernel(V, "V")
@@ -111,8 +110,7 @@ def softmax_kernels(
     unit = work(*problem.L.shape)
     (pilot,) = rngs[0].spawn(1)
     found = _estimates(problem, Budget(samples, unit, rtol, rngs), pilot)
-    found = found[:, problem.row[:, None], problem.row]
-    return np.array([_nearest_kernel(X) for X in found]) if project else found
+    return found[:, problem.row[:, None], problem.row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +159,7 @@ def _estimates(problem: _Problem, budget: Budget, rng: np.random.Generator) -> S
     return settle(rows, by, lambda parts: entries(on, C, spectrum(on, parts)), budget)
 
 
-def _nearest_kernel(K: Square) -> Square:
+def nearest_kernel(K: Square) -> Square:
     """Return the nearest positive semidefinite matrix; K itself if it is one up to rounding."""
     lift = len(K) * EPS * np.diagonal(K).max()
     try:

@@ -69,6 +69,13 @@ class RelativeBias:
     causal: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("variance", "buckets", "max_distance"):
+            kind = (int, float) if name == "variance" else int
+            if not isinstance(getattr(self, name), kind):
+                raise ArgumentError(
+                    f"RelativeBias.{name} must be a number, whole unless it is the variance; "
+                    f"got {getattr(self, name)!r}"
+                )
         if not 0 <= self.variance < float("inf"):
             raise ArgumentError(
                 f"RelativeBias.variance must be finite and >= 0; got {self.variance}"

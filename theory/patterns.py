@@ -92,7 +92,7 @@ class Softmax(Scores):
         super().__post_init__()
         value = expression(self.temperature, "Softmax.temperature")
         check_finite(value, "Softmax.temperature")
-        if value.is_number and not value.is_positive:
+        if value.is_positive is False:
             raise ArgumentError(
                 f"Softmax.temperature must be positive; got {self.temperature}"
             )
@@ -106,8 +106,7 @@ class Saturated(Scores):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vanish = not self.tied and self.scale == "1/d"
-        if vanish and self.bias is None:
+        if not self.tied and self.scale == "1/d":
             raise ArgumentError(
                 "Saturated(scale='1/d') untied has logits that vanish in the limit, so the "
                 "maximum is decided by their fluctuation: use scale='1/sqrt(d)'"

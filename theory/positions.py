@@ -53,9 +53,9 @@ class Rotary:
     base: float = 10000.0
 
     def __post_init__(self) -> None:
-        if not 1 < self.base < float("inf"):
+        if not isinstance(self.base, int | float) or not 1 < self.base < float("inf"):
             raise ArgumentError(
-                f"Rotary.base must be finite and exceed 1; got {self.base}"
+                f"Rotary.base must be a finite number above 1; got {self.base!r}"
             )
 
     def frequency(self, share: Any) -> Any:
