@@ -243,7 +243,9 @@ def psd_sqrt(K: npt.ArrayLike) -> Float[np.ndarray, "T T"]:
         return np.linalg.cholesky(K)
     except np.linalg.LinAlgError:
         eigenvalues, vectors = np.linalg.eigh(K)
-        return vectors * np.sqrt(_spectrum(eigenvalues, "K"))
+        R = vectors * np.sqrt(_spectrum(eigenvalues, "K"))
+        R[~K.any(1)] = 0.0  # the root of an eigenvalue's rounding is no rounding: 3e-8
+        return R
 
 
 def _square(K0: npt.ArrayLike, name: str) -> Float[np.ndarray, "T T"]:

@@ -13,7 +13,7 @@ from asymptest.numerics.gram import as_kernel
 from asymptest.numerics.layers import Kernels, last, states
 from asymptest.numerics.logits import Sampling, is_random
 from asymptest.numerics.random_softmax import nearest_kernel
-from asymptest.theory.errors import ArgumentError, ShapeError
+from asymptest.theory.errors import AccuracyError, ArgumentError, ShapeError
 from asymptest.theory.network import (
     Attention,
     Chain,
@@ -132,8 +132,11 @@ def kernels_with_error(
     rtol, most = RTOL if rtol is None else rtol, MOST if samples is None else samples
     wanted = rtol / MARGIN / max(1, random_layers(network)) ** 0.5
     while True:
-        found = _runs(network, K, most, generator, wanted)
-        values, errors = _mean_and_error(_stacked(found))
+        try:
+            found = _stacked(_runs(network, K, most, generator, wanted))
+        except AccuracyError as error:
+            raise _in_total(error, most, rtol) from error
+        values, errors = _mean_and_error(found)
         reached, allowed = errors[-1].max(), rtol * np.abs(values[-1]).max()
         if reached <= allowed:
             return values, errors
@@ -153,6 +156,17 @@ def evaluations(
     is the estimate. With `rtol`, what a layer adds to its standard error.
     """
     return _stacked(_runs(network, _input(network, K0), samples, rng, rtol))
+
+
+def _in_total(error: AccuracyError, samples: int, rtol: float) -> AccuracyError:
+    """Return the error of a layer or an evaluation in the numbers that the caller gave."""
+    if error.times is None or not np.isfinite(error.times):
+        return error
+    return AccuracyError(
+        f"samples = {samples} does not reach rtol = {rtol:g}; about samples = "
+        f"{int(samples * error.times) + 1} would do; or give samples without rtol",
+        error.times,
+    )
 
 
 def _check(samples: int | None, rtol: float | None) -> None:

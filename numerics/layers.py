@@ -53,6 +53,7 @@ Kernels = Float[np.ndarray, "_ T T"]  # one, or one of each evaluation
 INNER = 4  # independent estimates that tell a single evaluation when to stop
 FIRST = 64  # draws before their spread is looked at
 HOPELESS = 10  # what would take this many times the draws allowed is not tried
+UNSURE = 4  # the variance of four runs is known to such a factor
 
 
 def states(network: Network, Ks: Kernels, sampling: Sampling) -> Iterator[Kernels]:
@@ -217,7 +218,8 @@ def _to_error(layer: Attention, K: Kernel, most: int, rtol: float, rng: Rng) -> 
     Raises:
         AccuracyError: if that is more than `most`.
     """
-    draws, done, runs = FIRST, 0, np.zeros((INNER, *K.shape))
+    each = max(1, most // INNER // 2)  # the other half is averaged
+    draws, done, runs = min(FIRST, each), 0, np.zeros((INNER, *K.shape))
     while True:
         more = np.array([_sampled(layer, K, draws, rng)[0] for _ in range(INNER)])
         runs = (done * runs + draws * more) / (done + draws)
@@ -226,14 +228,15 @@ def _to_error(layer: Attention, K: Kernel, most: int, rtol: float, rng: Rng) -> 
         reached, allowed = error.max(), rtol * np.abs(mean).max()
         if reached <= allowed:
             return _sampled(layer, K, INNER * done, rng)[0]
-        needed = INNER * done * (reached / allowed) ** 2 if allowed else np.inf
-        if INNER * done >= most or not needed <= HOPELESS * most:
+        needed = done * (reached / allowed) ** 2 if allowed else np.inf
+        if done == each or not needed <= HOPELESS * each:
             raise AccuracyError(
                 f"samples = {most} does not reach rtol = {rtol:g} in {layer!r}: the standard "
                 f"error of {INNER * done} draws is {reached:.2g}, and that allowed "
-                f"{allowed:.2g}; ask for less, or give samples without rtol"
+                f"{allowed:.2g}; ask for less, or give samples without rtol",
+                times=UNSURE * needed / each,
             )
-        draws = min(done, max(1, most // INNER - done))
+        draws = min(done, each - done)
 
 
 def _gain(layer: Attention) -> float:

@@ -21,6 +21,7 @@ from asymptest.numerics.printing import function
 from asymptest.theory.arrays import Array
 from asymptest.theory.biases import ALiBi, Bias, RelativeBias
 from asymptest.theory.definition import K_MATRIX
+from asymptest.theory.errors import ShapeError
 from asymptest.theory.logits import POSITIONS, logits_law
 from asymptest.theory.patterns import Linear, Pattern, Scored, scores_of
 from asymptest.theory.positions import DISTANCE, Additive
@@ -125,6 +126,9 @@ def turn(scores: Scored, lag: Int[np.ndarray, "*shape"]) -> Float[np.ndarray, "*
 def fixed_bias(bias: Bias | None, heads: int | str, T: int) -> Heads:
     """Return what is added to the logits of each head, but for what is random.
 
+    Raises:
+        ShapeError: if numbers are for another T.
+
     >>> fixed_bias(ALiBi(), 2, 3)[0]
     array([[ 0.    , -0.0625, -0.125 ],
            [-0.0625,  0.    , -0.0625],
@@ -134,6 +138,10 @@ def fixed_bias(bias: Bias | None, heads: int | str, T: int) -> Heads:
         case None | RelativeBias():
             return np.zeros((1, T, T))
         case Array():
+            if bias.shape[-1] != T:
+                raise ShapeError(
+                    f"the bias is for {bias.shape[-1]} positions, the logits for T = {T}"
+                )
             return as_numpy(bias).reshape(-1, T, T)
         case ALiBi():
             assert isinstance(heads, int)

@@ -71,7 +71,8 @@ def settle(
             raise AccuracyError(
                 f"samples = {budget.samples} does not reach rtol = {budget.rtol:g}: "
                 f"{done / most:.2g} of it gave a standard error of {reached:.2g} of the "
-                f"largest entry; about samples = {enough} would do"
+                f"largest entry; about samples = {enough} would do",
+                times=needed / most,
             )
         target = int(min(needed + 1, GROWTH * done, most))
 

@@ -37,7 +37,16 @@ class NoClosedFormError(AsymptestError, NotImplementedError):
 
 
 class AccuracyError(AsymptestError, ArithmeticError):
-    """A numeric method could not reach the accuracy that it promises."""
+    """A numeric method could not reach the accuracy that it promises.
+
+    Args:
+        message: says which.
+        times: how many times the effort would do, where that is known.
+    """
+
+    def __init__(self, message: str, times: float | None = None):
+        super().__init__(message)
+        self.times = times
 
 
 class UnsupportedError(AsymptestError, TypeError):

@@ -192,6 +192,10 @@ class Mix(Composable):
 class Attention(Composable):
     """concat_h(A_h(X) X W_h^V) W^O.
 
+    One layer of cross-attention is a mask by which the rows of one stream see the columns of
+    another, both in one sequence; several decoder layers are not, since each layer would change
+    the encoder's rows too.
+
     Args:
         pattern: how A_h is formed.
         mask: "full", "causal", Window, Blocks, Padding, or a boolean T x T array.

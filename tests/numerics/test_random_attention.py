@@ -19,6 +19,8 @@ from asymptest.theory import (
 )
 from asymptest.theory.errors import AccuracyError, ArgumentError
 
+TEXT: Any = "a"
+BROKEN: Any = 4.5
 LEVEL = 1e-9  # false-alarm probability of a statistical test here
 
 
@@ -79,12 +81,15 @@ def test_what_is_hidden_does_not_reach_the_activation() -> None:
     ("make", "says"),
     [
         (lambda: Saturated("1/d", bias=np.zeros((2, 2))), "fluctuation"),
-        (lambda: RelativeBias(buckets=4.0), "RelativeBias.buckets must be a number"),
-        (lambda: RelativeBias(max_distance=np.inf), "RelativeBias.max_distance"),
-        (lambda: RelativeBias("a"), "RelativeBias.variance must be a number"),
-        (lambda: Rotary("a"), "Rotary.base must be a finite number"),
-        (lambda: kernel(Attention(Softmax()), np.eye(2), samples=20.5), "samples must"),
-        (lambda: kernel(Attention(Softmax()), np.eye(2), rtol="a"), "rtol must be"),
+        (lambda: RelativeBias(buckets=BROKEN), "RelativeBias.buckets must be a number"),
+        (lambda: RelativeBias(max_distance=BROKEN), "RelativeBias.max_distance"),
+        (lambda: RelativeBias(TEXT), "RelativeBias.variance must be a number"),
+        (lambda: Rotary(TEXT), "Rotary.base must be a finite number"),
+        (
+            lambda: kernel(Attention(Softmax()), np.eye(2), samples=BROKEN),
+            "samples must",
+        ),
+        (lambda: kernel(Attention(Softmax()), np.eye(2), rtol=TEXT), "rtol must be"),
     ],
 )
 def test_bad_input_is_named(
