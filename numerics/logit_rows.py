@@ -29,6 +29,7 @@ PILOT = 2**17  # logits of a pilot
 NET = 2**16  # draws on one net at most
 QUASI = 16  # coordinates on quasi-random points; more of them measured no better
 BITS = 30  # of a quasi-random point
+STEEP = 100.0  # a slope beyond it is rounding over rounding, which its exact mean shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,7 @@ def damping(rows: Rows, rng: np.random.Generator) -> Damping:
             sums[k] += np.einsum("aj,aj->a", X, Y), np.einsum("aj,aj->a", X, X)
     above, below = sums.swapaxes(0, 1)
     slopes = np.divide(above, below, out=np.zeros_like(below), where=below > 0)
-    return Damping(*slopes)
+    return Damping(*np.clip(slopes, -STEEP, STEEP))
 
 
 def pilot_size(rows: Rows) -> int:

@@ -212,7 +212,7 @@ BY_QUADRATURE: dict[str, tuple[Pattern, float, float, tuple[float, float, float]
     "additive": (Softmax(variance=4, position=Additive(P2)), spread(K2 + P2), 0, PLAIN),
     "rotary": (
         Softmax(variance=4, position=ROTARY),
-        spread(K2, turns(3.0, np.array(1))),
+        spread(K2, turns(3.0, np.array(1)).item()),
         0,
         PLAIN,
     ),

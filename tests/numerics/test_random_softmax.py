@@ -46,14 +46,18 @@ def gram(T: int, rank: int, seed: int, normalise: bool = False) -> np.ndarray:
 
 
 def quadrature(
-    K: np.ndarray, C: np.ndarray, seen: np.ndarray, mean: np.ndarray
+    K: np.ndarray,
+    C: np.ndarray,
+    seen: np.ndarray,
+    mean: np.ndarray,
+    V: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return E[A K A'] where each row sees one key or two.
+    """Return E[A V A'] where each row sees one key or two; V is K if not given.
 
     With the difference x_a of its two logits, row a has the weights σ(x_a) and σ(-x_a). For
     an analytic function with a Gaussian weight the trapezoid rule converges exponentially.
     """
-    T = len(K)
+    T, V = len(K), K if V is None else V
     pairs = [np.flatnonzero(row)[[0, -1]] for row in seen]
     grid = np.linspace(-9, 9, 361)
     mass = np.exp(-(grid**2) / 2) / np.exp(-(grid**2) / 2).sum()
@@ -78,10 +82,10 @@ def quadrature(
         result[a, b] = result[b, a] = (
             mass
             @ (
-                p * q * K[i, j]
-                + p * (1 - q) * K[i, m]
-                + (1 - p) * q * K[k, j]
-                + (1 - p) * (1 - q) * K[k, m]
+                p * q * V[i, j]
+                + p * (1 - q) * V[i, m]
+                + (1 - p) * q * V[k, j]
+                + (1 - p) * (1 - q) * V[k, m]
             )
             @ mass
         )
@@ -117,6 +121,53 @@ def test_rows_of_two_keys_are_integrals(
     estimate, error = softmax_kernel(K, C, seen, mean, rng, samples=256)
     exact = quadrature(K, C, seen, mean)
     assert agrees(estimate, error, exact, 1e-8 * np.abs(exact).max())
+
+
+@settings(max_examples=25)
+@given(
+    K=gram_matrices(decades=0.5, zero_rows=True),
+    values=gram_matrices(6, 6, decades=0.5, zero_rows=True),
+    seed=seeds,
+)
+def test_values_have_a_kernel_of_their_own(
+    K: np.ndarray, values: np.ndarray, seed: int
+) -> None:
+    """As with encodings that queries and keys see, and values do not."""
+    T = len(K)
+    rng = np.random.default_rng(seed)
+    V, mean, seen = values[:T, :T], rng.standard_normal((T, T)), two_keys(T, rng)
+    estimate, error = softmax_kernel(K, 2 * K, seen, mean, rng, samples=256, V=V)
+    exact = quadrature(K, 2 * K, seen, mean, V)
+    assert agrees(estimate, error, exact, 1e-8 * np.abs(exact).max())
+
+
+def test_values_on_circles_have_a_kernel_of_their_own() -> None:
+    T = 96
+    K, V = gram(T, 3, seed=43, normalise=True), gram(T, 5, seed=44)
+    C = 2 * gram(T, 400, seed=45, normalise=True)
+    seen, zero = np.zeros((T, T), bool), np.zeros((T, T))
+    seen[:, [0, 3]] = True
+    rng = np.random.default_rng(46)
+    assert resolved_circles(zero, C, K, V, 2e-5, rng) is not None
+    estimate, error = softmax_kernel(K, C, seen, zero, rng, 2**14, rtol=2e-3, V=V)
+    part = np.s_[:8, :8]
+    exact = quadrature(K[part], C[part], seen[part], zero[part], V[part])
+    assert agrees(estimate[part], error[part], exact, 4e-5 * np.abs(estimate).max())
+
+
+def test_keys_of_different_values_are_not_one() -> None:
+    """Tokens 0 0 1 1 have equal keys in pairs; the values of a pair differ, or do not."""
+    token = np.array([0, 0, 1, 1])
+    K = gram(2, 2, seed=47)[np.ix_(token, token)]
+    seen, zero = np.ones((4, 4), bool), np.zeros((4, 4))
+    rng = np.random.default_rng(48)
+    V = gram(4, 4, seed=49)
+    estimate, error = softmax_kernel(K, K, seen, zero, rng, 2**12, V=V)
+    # Half the weight of a pair goes to each of its values.
+    half = np.kron(np.eye(2), [[0.5, 0.5]])
+    two = K[::2, ::2]
+    exact = quadrature(two, two, np.ones((2, 2), bool), zero[:2, :2], half @ V @ half.T)
+    assert agrees(estimate, error, exact[np.ix_(token, token)])
 
 
 # Twelve rows that see two keys lie on circles, their variances equal or not.
@@ -413,6 +464,7 @@ def test_heads_finite_tend_to_it() -> None:
 ONE = np.eye(2)
 SEEN = np.ones((2, 2), bool)
 RNG = np.random.default_rng(0)
+GIVEN = (ONE, ONE, SEEN, ONE, RNG, 64)
 
 
 @pytest.mark.parametrize(
@@ -421,6 +473,8 @@ RNG = np.random.default_rng(0)
         ((-ONE, ONE, SEEN, ONE), KernelError, "K"),
         ((ONE, ONE - 2, SEEN, ONE), KernelError, "C"),
         ((ONE, np.eye(3), SEEN, ONE), ShapeError, "C must have the shape"),
+        ((*GIVEN, None, 1, np.eye(3)), ShapeError, "V must have the shape"),
+        ((*GIVEN, None, 1, -ONE), KernelError, "V"),
         ((ONE, ONE, ~SEEN, ONE), ArgumentError, "hides every key from row 0"),
         ((ONE, ONE, SEEN, ONE + np.inf), ArgumentError, "mean must be finite"),
         ((ONE, ONE, SEEN, ONE, RNG, 8), ArgumentError, "samples must be at least"),

@@ -276,7 +276,7 @@ def test_a_product_needs_weights_of_its_own() -> None:
         Product(Dense(expansion=2), Dense())
     # The entries of a product are not Gaussian.
     with pytest.raises(NotGaussianError):
-        Product(Dense(), Dense()) >> Pointwise(relu)
+        _ = Product(Dense(), Dense()) >> Pointwise(relu)
 
 
 def test_mixes():
