@@ -6,8 +6,6 @@ values' columns are rotated head by head, since the output weights act on their 
 Rotary encodings turn pairs of features by angles of their own: there the columns are drawn.
 """
 
-from math import isqrt
-
 import numpy as np
 from jaxtyping import Complex, Float
 
@@ -24,6 +22,7 @@ from asymptest.theory.network import Attention
 from asymptest.theory.patterns import Fixed, Linear, Scored, Softmax, Uniform, scores_of
 from asymptest.theory.positions import Additive, Rotary
 from asymptest.theory.substitution import number
+from asymptest.theory.widths import number_of_heads
 
 Heads = Float[np.ndarray, "samples heads T T"]
 
@@ -41,21 +40,6 @@ def attention(layer: Attention, X: Rows, rng: Rng) -> Projection:
         by_head = V.reshape(*V.shape[:2], heads, -1).swapaxes(1, 2)
         M = (A @ by_head).swapaxes(1, 2).reshape(V.shape)
     return Projection(M, layer.output, X.width, X.width)
-
-
-def number_of_heads(layer: Attention, width: int) -> int:
-    """Return the heads at this width; "sqrt" is the largest divisor up to its root.
-
-    Raises:
-        ShapeError: if the width is not divisible by the heads.
-    """
-    if layer.heads == "sqrt":
-        return next(h for h in range(isqrt(width), 0, -1) if width % h == 0)
-    if width % layer.heads:
-        raise ShapeError(
-            f"width = {width} is not divisible by heads = {layer.heads}; choose a multiple"
-        )
-    return layer.heads
 
 
 def _matrices(

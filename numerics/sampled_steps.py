@@ -6,11 +6,10 @@ follows must then see the same entries, up to the next fresh weights.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import isqrt
 
 from asymptest.theory.activations import Activation
-from asymptest.theory.errors import ShapeError, UnsupportedError
+from asymptest.theory.errors import UnsupportedError
 from asymptest.theory.network import (
     Attention,
     Chain,
@@ -152,12 +151,3 @@ def largest(steps: Sequence[Step], T: int, n: int) -> int:
         if isinstance(step, Residual | Product) and reads_entries([step]):
             sizes.append(4 * T * n)
     return max(sizes)
-
-
-def whole(width: Fraction | int) -> int:
-    """Return a width as an integer, or raise ShapeError."""
-    if width != int(width):
-        raise ShapeError(
-            f"a layer would have {width} features; choose a width that makes this whole"
-        )
-    return int(width)

@@ -44,7 +44,6 @@ from asymptest.numerics.sampled_steps import (
     largest,
     reads_entries,
     steps_of,
-    whole,
 )
 from asymptest.numerics.wishart import Rng
 from asymptest.theory.errors import ArgumentError, ShapeError
@@ -62,6 +61,7 @@ from asymptest.theory.network import (
 )
 from asymptest.theory.rules import after, mixes
 from asymptest.theory.substitution import number
+from asymptest.theory.widths import whole
 
 BATCH = 2**20  # numbers of one stack held at once: 8 MB
 
@@ -213,11 +213,11 @@ def _normalised(layer: RMSNorm | LayerNorm, C: Stack, width: int) -> Stack:
 
 def _check(network: Network, T: int, width: int, samples: int) -> None:
     """Raise unless the arguments of `sample_kernels` fit together."""
-    if width < 1 or samples < 1:
-        raise ArgumentError(
-            f"width and samples must be at least 1; got width = {width}, "
-            f"samples = {samples}"
-        )
+    for name, value in (("width", width), ("samples", samples)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ArgumentError(
+                f"{name} must be a whole number, at least 1; got {value!r}"
+            )
     if width < T:
         raise ShapeError(
             f"width = {width} cannot realise a kernel of T = {T} positions exactly; use a "

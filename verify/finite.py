@@ -6,7 +6,6 @@ of every weight: one forward pass gives as many independent draws of the kernel.
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -67,6 +66,7 @@ from asymptest.theory.piecewise import x
 from asymptest.theory.rules import State, after
 from asymptest.theory.substitution import number
 from asymptest.theory.wick.tensors import Index, Poly
+from asymptest.theory.widths import number_of_heads, whole
 from asymptest.verify.encodings import encoding
 from asymptest.verify.inputs import stream
 from asymptest.verify.saturated_attention import saturated_weights
@@ -410,15 +410,6 @@ def _build(
     return module, out
 
 
-def whole(width: Any) -> int:
-    """Return a width as an integer, or raise ShapeError."""
-    if width != int(width):
-        raise ShapeError(
-            f"a layer would have {width} features; choose a width that makes this whole"
-        )
-    return int(width)
-
-
 def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:
     """Return the numbers of one Dense layer, by symbol."""
     symbols = scales(label)
@@ -446,21 +437,6 @@ def shape_numbers(pattern: Shaped) -> tuple[float, float, float]:
         number(pattern.beta, "Shaped.beta"),
         number(pattern.gamma, "Shaped.gamma"),
     )
-
-
-def number_of_heads(layer: Attention, width: int) -> int:
-    """Return the heads at this width; "sqrt" is the largest divisor up to its root.
-
-    Raises:
-        ShapeError: if the width is not divisible by the heads.
-    """
-    if layer.heads == "sqrt":
-        return next(h for h in range(isqrt(width), 0, -1) if width % h == 0)
-    if width % layer.heads:
-        raise ShapeError(
-            f"width = {width} is not divisible by heads = {layer.heads}; choose a multiple"
-        )
-    return layer.heads
 
 
 class _TorchPrinter(TorchPrinter):

@@ -16,7 +16,7 @@ from asymptest.theory.network import (
     RMSNorm,
 )
 from asymptest.theory.patterns import Softmax, Uniform
-from asymptest.verify.finite import number_of_heads
+from asymptest.theory.widths import number_of_heads
 
 Change = Callable[[Network], Network]
 

@@ -32,6 +32,7 @@ from asymptest.theory.network import (
     Mlp,
     Network,
     Pointwise,
+    Product,
     Residual,
     RMSNorm,
 )
@@ -359,11 +360,15 @@ def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
 
 def _fresh(draw: Draw, allowed: _Allowed, expansion: Fraction | int) -> Network:
     """Draw a layer that ends in fresh weights, `expansion` n of them."""
-    match draw(st.sampled_from(["dense", "mlp", "attention", "attention"])):
+    match draw(st.sampled_from(["dense", "mlp", "gated", "attention", "attention"])):
         case "mlp":
             hidden = draw(st.sampled_from([1, 2]))
             ends = _dense(draw), _dense(draw, expansion)
             return Mlp(_phi(draw, allowed), hidden, *ends)
+        case "gated":
+            gate, linear = _dense(draw), _dense(draw)
+            gated = Product(gate >> Pointwise(_phi(draw, allowed)), linear)
+            return gated >> _dense(draw, expansion)
         case "attention" if expansion == 1:
             return _attention(draw, allowed)
         case _:
