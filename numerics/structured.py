@@ -12,13 +12,15 @@ at most (T + 2) ε reach_i reach_j with reach_i = sum_a A_ia sqrt(K_aa), as if a
 were formed.
 """
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from asymptest.numerics.strips import mirrored, transposed
+from asymptest.numerics.strips import mirrored, transposed, upper_strips
 
 Row = Float[np.ndarray, " m"]
 
@@ -41,42 +43,76 @@ class Averages:
 
     def __matmul__(self, X: Float[np.ndarray, "T ..."]) -> Float[np.ndarray, "T ..."]:
         """Return A X."""
-        means = self.means(X.reshape(len(X), -1))
+        means = self.sums(X.reshape(len(X), -1)) / self._sizes()[:, None]
         return np.repeat(means, self.repeats, 0).reshape(X.shape)
-
-    def means(self, X: Float[np.ndarray, "T m"]) -> Float[np.ndarray, "_ m"]:
-        """Return the mean of the rows of X over each interval."""
-        sums, starts = np.empty((len(self.start), X.shape[1])), set(self.start)
-        cut, end, before, after = 0, 0, dict[int, Row](), X[0]
-        for total, start, stop in zip(sums, self.start, self.stop, strict=True):
-            if start >= cut:
-                cut, end, after = stop, stop, np.zeros_like(X[0])
-                before = _sums_up_to(cut, X, starts & set(range(start, cut)))
-            for row in X[end:stop]:
-                after += row
-            end = stop
-            np.add(before[start], after, out=total)
-        sums /= np.subtract(self.stop, self.start)[:, None]
-        return sums
 
     def congruence(self, S: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
         """Return A S A^T for a symmetric S, exactly symmetric."""
-        distinct = mirrored(self.means(transposed(self.means(S))))
+        distinct = self.sums(transposed(self.sums(S)), upper=True)
+        sizes = self._sizes()
+        for at in upper_strips(len(distinct)):
+            rows, columns = at
+            distinct[at] /= sizes[rows, None]
+            distinct[at] /= sizes[columns]
+        distinct = mirrored(distinct)
         if len(distinct) == len(S):
             return distinct
         return np.repeat(np.repeat(distinct, self.repeats, 0), self.repeats, 1)
 
+    def sums(
+        self, X: Float[np.ndarray, "T m"], upper: bool = False
+    ) -> Float[np.ndarray, "_ m"]:
+        """Return the sum of the rows of X over each interval; maybe only from column k on.
 
-def _sums_up_to(
-    cut: int, X: Float[np.ndarray, "T m"], starts: set[int]
-) -> dict[int, Row]:
-    """Return the sums of the rows of X from each start up to the cut."""
-    total, sums = np.zeros_like(X[0]), {}
-    for i in range(cut - 1, min(starts) - 1, -1):
-        total += X[i]
-        if i in starts:
-            sums[i] = total.copy()
-    return sums
+        What is left of that column is then anything.
+        """
+        sums, first = np.empty((len(self.start), X.shape[1])), 0
+        while first < len(sums):
+            last, cut = self._run(first)
+            columns = slice(first * upper, None)
+            run, rows = sums[first:last, columns], X[:, columns]
+            if cut == self.start[first]:
+                _running(run, rows, [cut, *self.stop[first:last]], upper)
+            else:
+                _running(run[::-1], rows, [cut, *self.start[first:last][::-1]])
+                after = np.zeros_like(run[0])
+                for k, total in enumerate(run, first):
+                    for row in rows[max(cut, self.stop[k - 1]) : self.stop[k]]:
+                        after += row
+                    total += after
+            first = last
+        return sums
+
+    def _run(self, first: int) -> tuple[int, int]:
+        """Return the end of the intervals that are summed with the first, and their cut.
+
+        Those that start together need no part before the cut.
+        """
+        start, *rest = self.start[first : first + 2]
+        cut = start if rest == [start] else self.stop[first]
+        return bisect_left(self.start, max(cut, start + 1)), cut
+
+    def _sizes(self) -> Float[np.ndarray, " _"]:
+        return np.subtract(self.stop, self.start).astype(np.float64)
+
+
+def _running(
+    sums: Float[np.ndarray, "r m"],
+    X: Float[np.ndarray, "T m"],
+    ends: Sequence[int],
+    upper: bool = False,
+) -> None:
+    """Write the sums of the rows of X from the first end to each other one, on either side."""
+    total = np.zeros_like(X[0])
+    for k, (into, *ends_of_more) in enumerate(zip(sums, ends, ends[1:], strict=False)):
+        columns = slice(k * upper, None)
+        more = X[min(ends_of_more) : max(ends_of_more), columns]
+        if len(more) == 0:
+            into[columns] = total[columns]
+        for row in more:
+            # A sum goes on where the last one ended.
+            np.add(total[columns], row, out=into[columns])
+            total = into
 
 
 def as_averages(seen: Bool[np.ndarray, "T T"]) -> Averages | None:
