@@ -18,8 +18,9 @@ from asymptest.numerics.logits import (
     table_variance,
 )
 from asymptest.numerics.random_softmax import softmax_kernels
+from asymptest.numerics.spa import carried, spa_matrix
 from asymptest.numerics.strips import strips
-from asymptest.numerics.structured import Averages, as_averages
+from asymptest.numerics.structured import Averages, Structured, as_averages
 from asymptest.theory.arrays import Array
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.logits import logits_law
@@ -33,6 +34,7 @@ from asymptest.theory.patterns import (
     Saturated,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
     scores_of,
 )
@@ -82,8 +84,8 @@ def softmax(
     return A
 
 
-def averages(layer: Attention, T: int) -> Averages | None:
-    """Return A where all that a position sees has equal weight, if that is an interval.
+def structured(layer: Attention, T: int) -> Structured | None:
+    """Return A where it is applied without being formed: means over intervals, and Spa.
 
     Raises:
         ShapeError: if the mask is for another number of positions.
@@ -95,6 +97,8 @@ def averages(layer: Attention, T: int) -> Averages | None:
             law, _ = logits_law(pattern)
             vanish = law.mean == 0 and law.variance == 0
             return _averages(layer.mask, T) if vanish else None
+        case Spa() as pattern:
+            return carried(pattern, layer.mask, T)
         case _:
             return None
 
@@ -130,6 +134,8 @@ def attention_matrices(
             if A.shape[-1] != T:
                 raise ShapeError(f"Fixed.A is for {A.shape[-1]} positions, K0 for {T}")
             yield A.reshape(-1, T, T)
+        case Spa():
+            yield spa_matrix(pattern, layer.mask, T)[None]
         case Linear():
             yield linear(layer, pattern, K)[None]
         case Softmax() | Saturated() | Elementwise() | Shaped():

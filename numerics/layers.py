@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Float
 
-from asymptest.numerics.attention import attention_matrices, averages, mean_softmax
+from asymptest.numerics.attention import attention_matrices, mean_softmax, structured
 from asymptest.numerics.compile import compiled
 from asymptest.numerics.duals import entrywise
 from asymptest.numerics.gram import settled
@@ -26,7 +26,7 @@ from asymptest.numerics.pairwise import is_pairwise, pairwise_kernel
 from asymptest.numerics.parallel import parallel_map
 from asymptest.numerics.random_softmax import nearest_kernel
 from asymptest.numerics.strips import strips
-from asymptest.numerics.structured import Averages
+from asymptest.numerics.structured import Structured
 from asymptest.theory.errors import AccuracyError
 from asymptest.theory.network import (
     Attention,
@@ -117,8 +117,8 @@ def _layer(layer: Layer, Ks: Kernels, sampling: Sampling) -> Kernels:
         case Attention():
             if is_random(layer.pattern):
                 return _random_attention(layer, Ks, sampling)
-            if (A := averages(layer, Ks.shape[-1])) is not None:
-                return _each(lambda K: _averaged(layer, A, K), Ks)
+            if (A := structured(layer, Ks.shape[-1])) is not None:
+                return _each(lambda K: _applied(layer, A, K), Ks)
             (rng, *_) = sampling.rngs
             return _each(lambda K: _sampled(layer, K, 1, rng)[0], Ks)
         case Residual(branch):
@@ -144,11 +144,11 @@ def _mixed(layer: Residual, matrices: tuple[Mix, ...], K: Kernel) -> Kernel:
 
 
 def _reach(
-    A: Float[np.ndarray, "*stack T T"] | Averages, K: Kernel
+    A: Float[np.ndarray, "*stack T T"] | Structured, K: Kernel
 ) -> Float[np.ndarray, "*stack T"]:
     """Return sum_a |A_ia| sqrt(K_aa), the deviation of row i if nothing cancelled."""
     size = np.sqrt(np.diagonal(K))
-    if isinstance(A, Averages):
+    if isinstance(A, Structured):
         return A @ size
     reach = np.empty(A.shape[:-1])
     for at in strips(A.shape):
@@ -156,7 +156,7 @@ def _reach(
     return reach
 
 
-def _averaged(layer: Attention, A: Averages, K: Kernel) -> Kernel:
+def _applied(layer: Attention, A: Structured, K: Kernel) -> Kernel:
     return settled(_apply(layer, K, A=A), _gain(layer) ** 0.5 * _reach(A, K))
 
 
@@ -258,7 +258,7 @@ def _seen(layer: Layer, K: Kernel) -> Kernel | None:
 def _apply(
     layer: Layer,
     K: Kernel,
-    A: Float[np.ndarray, "*stack T T"] | Averages | None = None,
+    A: Float[np.ndarray, "*stack T T"] | Structured | None = None,
     branch: Kernel | None = None,
     other: Kernel | None = None,
 ) -> Float[np.ndarray, "*stack T T"]:

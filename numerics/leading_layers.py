@@ -52,6 +52,7 @@ from asymptest.theory.patterns import (
     Saturated,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
 )
 
@@ -304,7 +305,7 @@ def _weights(
             shared = [tuple(np.flatnonzero(row).tolist()) for row in seen]
             means = [Attended(keys, equally=True) for keys in shared]
             return Series({0: field.array(seen.astype(int)) / counts}), means
-        case Elementwise() | Shaped():
+        case Elementwise() | Shaped() | Spa():
             raise AssertionError(f"{pattern!r} has no degree")
         case Softmax() | Saturated() | Linear():
             query = weights["WQ"]

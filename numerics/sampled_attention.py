@@ -14,12 +14,21 @@ from asymptest.numerics.frames import COLUMNS, Rows, Stack
 from asymptest.numerics.fresh_weights import Projection
 from asymptest.numerics.gram import as_kernel, psd_sqrt
 from asymptest.numerics.logits import as_numpy, fixed_bias
+from asymptest.numerics.spa import spa_matrix
 from asymptest.numerics.wishart import Rng, bartlett, gaussian, narrow
 from asymptest.theory.biases import Bias, RelativeBias
 from asymptest.theory.definition import query_key
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.network import Attention
-from asymptest.theory.patterns import Fixed, Linear, Scored, Softmax, Uniform, scores_of
+from asymptest.theory.patterns import (
+    Fixed,
+    Linear,
+    Scored,
+    Softmax,
+    Spa,
+    Uniform,
+    scores_of,
+)
 from asymptest.theory.positions import Additive, Rotary
 from asymptest.theory.substitution import number
 from asymptest.theory.widths import number_of_heads
@@ -49,6 +58,8 @@ def _matrices(
     pattern, T = layer.pattern, F.shape[1]
     if isinstance(pattern, Fixed):
         return as_numpy(pattern.A)
+    if isinstance(pattern, Spa):
+        return spa_matrix(pattern, layer.mask, T)
     seen = mask_array(layer.mask, T)
     if isinstance(pattern, Uniform):
         return uniform(seen)

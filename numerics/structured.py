@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from asymptest.numerics.semiseparable import Carrying
 from asymptest.numerics.strips import mirrored, transposed, upper_strips
 
 Row = Float[np.ndarray, " m"]
@@ -131,11 +132,15 @@ def as_averages(seen: Bool[np.ndarray, "T T"]) -> Averages | None:
     return Averages(starts, stops, tuple(intervals.values()))
 
 
+# Matrices that are applied without being formed.
+Structured = Averages | Carrying
+
+
 def congruence(
-    A: Float[np.ndarray, "*stack T T"] | Averages, S: Float[np.ndarray, "T T"]
+    A: Float[np.ndarray, "*stack T T"] | Structured, S: Float[np.ndarray, "T T"]
 ) -> Float[np.ndarray, "*stack T T"]:
     """Return A S A^T for a symmetric S, exactly symmetric."""
-    if isinstance(A, Averages):
+    if isinstance(A, Structured):
         return A.congruence(S)
     product, right = np.empty(A.shape), (A @ S).mT  # S A^T
     for start in range(0, len(S), BLOCK):

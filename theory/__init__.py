@@ -86,10 +86,12 @@ from asymptest.theory.patterns import (
     Saturated,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
 )
 from asymptest.theory.positions import Additive, Rotary
 from asymptest.theory.recursion import Recursion, recursion
+from asymptest.theory.spa import ExponentialKernel, UniformKernel
 
 __all__ = [
     "ALiBi",
@@ -107,6 +109,7 @@ __all__ = [
     "Degree",
     "Dense",
     "Elementwise",
+    "ExponentialKernel",
     "FeatureMeanError",
     "Fixed",
     "KernelError",
@@ -131,9 +134,11 @@ __all__ = [
     "ShapeError",
     "Shaped",
     "Softmax",
+    "Spa",
     "StepModel",
     "StorageError",
     "Uniform",
+    "UniformKernel",
     "Universality",
     "UnsupportedError",
     "Window",

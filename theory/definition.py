@@ -27,6 +27,7 @@ from asymptest.theory.patterns import (
     Scored,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
 )
 from asymptest.theory.positions import Additive, Rotary
@@ -170,7 +171,7 @@ def by_head(pattern: Pattern) -> bool:
             return False
         case Fixed():
             return len(pattern.A.shape) == 3
-        case Softmax() | Saturated() | Elementwise() | Shaped():
+        case Softmax() | Saturated() | Elementwise() | Shaped() | Spa():
             return True
 
 

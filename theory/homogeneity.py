@@ -53,6 +53,7 @@ from asymptest.theory.patterns import (
     Scored,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
     scores_of,
 )
@@ -218,7 +219,7 @@ def _pattern(layer: Attention, state: Degree) -> tuple[Degree, Any]:
     pattern = layer.pattern
     check_degree(pattern)
     match pattern:
-        case Uniform() | Fixed() | Linear() | Elementwise() | Shaped():
+        case Uniform() | Fixed() | Spa() | Linear() | Elementwise() | Shaped():
             return CONSTANT, pattern
         case Softmax() | Saturated():
             logits = logit_degree(pattern, state)
@@ -229,7 +230,7 @@ def _pattern(layer: Attention, state: Degree) -> tuple[Degree, Any]:
 
 def check_degree(pattern: Pattern) -> None:
     """Raise UnsupportedError unless the limit of large parameters knows the pattern."""
-    if isinstance(pattern, Elementwise | Shaped):
+    if isinstance(pattern, Elementwise | Shaped | Spa):
         raise UnsupportedError(
             f"the limit of large parameters does not know {pattern!r}: use Softmax"
         )

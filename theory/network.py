@@ -23,11 +23,12 @@ from asymptest.theory.activations import Activation
 from asymptest.theory.arrays import Array, call
 from asymptest.theory.biases import ALiBi
 from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
-from asymptest.theory.masks import as_mask
+from asymptest.theory.masks import Blocks, as_mask
 from asymptest.theory.masks import positions as mask_positions
 from asymptest.theory.patterns import (
     Fixed,
     Pattern,
+    Spa,
     Uniform,
     pattern_heads,
     pattern_positions,
@@ -215,7 +216,7 @@ class Attention(Composable):
         if not isinstance(self.pattern, Pattern):
             raise UnsupportedError(
                 f"Attention.pattern must be Uniform(), Fixed(A), Softmax(...), "
-                f"Saturated(...), Elementwise(...), Linear(...) or Shaped(...); got "
+                f"Saturated(...), Elementwise(...), Linear(...), Shaped(...) or Spa(...); got "
                 f"{type(self.pattern).__name__}"
             )
         _dense(self.value, "Attention.value")
@@ -257,6 +258,14 @@ class Attention(Composable):
         ):
             raise ArgumentError(
                 "ALiBi has a slope for each head: give Attention.heads as a number"
+            )
+        carries = self.mask in ("full", "causal") or isinstance(self.mask, Blocks)
+        if isinstance(self.pattern, Spa) and not carries:
+            raise ArgumentError(
+                f"Spa needs the mask 'full', 'causal' or Blocks: its matrix says what each "
+                f"position sees; got {self.mask!r}. Padding on the right needs no mask under "
+                f"'causal'; on the left it would take the place of the first position, which "
+                f"is special"
             )
         if isinstance(self.pattern, Fixed) and self.mask != "full":
             raise ArgumentError(

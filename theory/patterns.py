@@ -1,6 +1,7 @@
 """Attention patterns: how the matrix A_h of each head is formed under the mask."""
 
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 from typing import Any, Literal
 
 import sympy as sp
@@ -10,6 +11,7 @@ from asymptest.theory.arrays import Array, call
 from asymptest.theory.biases import ALiBi, Bias, RelativeBias, as_bias, bias_heads
 from asymptest.theory.errors import ArgumentError, ShapeError, UnsupportedError
 from asymptest.theory.positions import Additive, Position, Rotary, check_position
+from asymptest.theory.spa import ShapedKernel, check_order, schedule
 from asymptest.theory.substitution import check_finite, check_variance, expression
 
 Scale = Literal["1/sqrt(d)", "1/d"]
@@ -174,7 +176,52 @@ class Shaped:
             check_finite(getattr(self, name), f"Shaped.{name}")
 
 
-Pattern = Uniform | Fixed | Scored | Shaped
+@dataclass(frozen=True, repr=False)
+class Spa:
+    """The shaped attention that carries one kernel to another, where logits vanish.
+
+    A = L_after L_before^(-1) with Cholesky factors under a causal mask, else with symmetric
+    square roots. It is D softmax(X W^Q (X W^K)' / sqrt(d) + log(A / D)), with D the sums of the
+    rows of A; W^Q is 0 at initialisation and W^K has the variance 1.
+
+    Args:
+        before: UniformKernel, ExponentialKernel, or an array (T, T): the kernel that comes in.
+        after: likewise, the kernel that goes out.
+    """
+
+    __repr__ = call
+
+    before: Any
+    after: Any
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after"):
+            given = getattr(self, name)
+            if not isinstance(given, ShapedKernel):
+                table = Array.finite(given, f"Spa.{name}")
+                if len(table.shape) != 2 or table.shape[0] != table.shape[1]:
+                    raise ShapeError(
+                        f"Spa.{name} must be UniformKernel, ExponentialKernel or have the "
+                        f"shape (T, T); got the shape {table.shape}"
+                    )
+                object.__setattr__(self, name, table)
+        check_order(self.before, self.after)
+
+    @staticmethod
+    def schedule(last: ShapedKernel, depth: int) -> "tuple[Spa, ...]":
+        """Return the patterns of `depth` layers that end with the kernel `last`.
+
+        They start from independent tokens, and A_ii is the same in all layers; see
+        theory/spa.py.
+
+        >>> from asymptest.theory.spa import UniformKernel
+        >>> Spa.schedule(UniformKernel(0.75), 2)
+        (Spa(UniformKernel(0.0), UniformKernel(0.5)), Spa(UniformKernel(0.5), UniformKernel(0.75)))
+        """
+        return tuple(starmap(Spa, pairwise(schedule(last, depth))))
+
+
+Pattern = Uniform | Fixed | Spa | Scored | Shaped
 
 # Two logits this close, relative to the largest one, are equal but for rounding: equal
 # tokens have equal logits, and the order of a sum must not decide who wins.
@@ -184,7 +231,7 @@ TIE = 1e-9
 def scores_of(pattern: Pattern) -> Scored | None:
     """Return the pattern that computes logits, if there is one."""
     match pattern:
-        case Uniform() | Fixed():
+        case Uniform() | Fixed() | Spa():
             return None
         case Softmax() | Saturated() | Elementwise() | Linear():
             return pattern
@@ -208,6 +255,9 @@ def pattern_positions(pattern: Pattern) -> set[int]:
     """Return the numbers of positions that a pattern's arrays are for."""
     scores = scores_of(pattern)
     tables = [pattern.A] if isinstance(pattern, Fixed) else []
+    if isinstance(pattern, Spa):
+        ends = (pattern.before, pattern.after)
+        tables = [end for end in ends if isinstance(end, Array)]
     if scores is not None and isinstance(scores.bias, Array):
         tables.append(scores.bias)
     if scores is not None and isinstance(scores.position, Additive):

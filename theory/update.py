@@ -51,6 +51,7 @@ from asymptest.theory.patterns import (
     Saturated,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
     heads_differ,
     scores_of,
@@ -287,6 +288,10 @@ def _attention(layer: Attention) -> Update:
     equation = equate(NEXT_MATRIX, matrix)
     steps = (*steps, _hence(equation))
     match layer.pattern:
+        case Spa():  # all heads have the same matrix
+            return Update(
+                equate(NEXT_MATRIX, without_average(equation.rhs)), values, steps
+            )
         case Uniform() | Fixed():
             return Update(equation, values, steps)
         case Softmax() | Saturated() | Elementwise() | Shaped():

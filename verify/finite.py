@@ -18,6 +18,7 @@ from torch import nn
 
 from asymptest.numerics.attention import mask_array
 from asymptest.numerics.logits import as_numpy, fixed_bias
+from asymptest.numerics.spa import spa_softmax
 from asymptest.theory.activations import Activation
 from asymptest.theory.biases import RelativeBias
 from asymptest.theory.definition import (
@@ -59,6 +60,7 @@ from asymptest.theory.patterns import (
     Saturated,
     Shaped,
     Softmax,
+    Spa,
     Uniform,
     scores_of,
 )
@@ -162,10 +164,14 @@ class PatternModule(nn.Module):
         self.logits: Weighted | None = None
         self.heads = int(sizes[HEADS])
         scores = scores_of(layer.pattern)
-        if scores is not None and not isinstance(scores, Linear):
+        of_weights = Softmax() if isinstance(layer.pattern, Spa) else scores
+        if of_weights is not None and not isinstance(of_weights, Linear):
             numbers = {**sizes, **score_numbers(layer)}
-            definition = logits_definition(logit_form(scores), HEAD, I, J)
+            definition = logits_definition(logit_form(of_weights), HEAD, I, J)
             self.logits = Weighted(definition, (HEAD, I, J), numbers, copies, generator)
+        if isinstance(layer.pattern, Spa):  # logits that vanish, but can learn
+            assert self.logits is not None
+            nn.init.zeros_(self.logits.weights["WQ"])
         self.encoding = (
             None if scores is None else encoding(scores, sizes, copies, generator)
         )
@@ -197,6 +203,12 @@ class PatternModule(nn.Module):
                 return self.seen(X).to(X.dtype)
             case Softmax():
                 return torch.softmax(self.hidden_logits(X), dim=-1)
+            case Spa() as pattern:
+                bias, D = spa_softmax(pattern, self.layer.mask, X.shape[-2])
+                B, sums = (torch.tensor(part, dtype=X.dtype) for part in (bias, D))
+                assert self.logits is not None
+                A = torch.softmax(self.logits(**self.given(X)) + B, dim=-1)
+                return sums[:, None] * A
             case Saturated():
                 return saturated_weights(self.hidden_logits(X))
             case Elementwise(phi=phi):
@@ -421,6 +433,8 @@ def dense_numbers(layer: Dense, label: str = "") -> dict[sp.Symbol, float]:
 
 def score_numbers(layer: Attention) -> dict[sp.Symbol, float]:
     """Return the numbers of the logits' weights, by symbol, if the layer has some."""
+    if isinstance(layer.pattern, Spa):
+        return {**dense_numbers(Dense(), "Q"), **dense_numbers(Dense(), "K")}
     if (scores := scores_of(layer.pattern)) is None:
         return {}
     query, key = query_key(scores)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asymptest.numerics.attention import averages, mask_array, uniform
+from asymptest.numerics.attention import mask_array, structured, uniform
 from asymptest.numerics.kernel import kernel
 from asymptest.numerics.structured import (
     BLOCK,
@@ -97,7 +97,7 @@ def averages_of(seen: np.ndarray) -> Averages:
 def test_every_named_mask_is_one_of_intervals(data: st.DataObject, T: int) -> None:
     """A times the identity is the matrix of equal weights, column by column."""
     mask = data.draw(interval_masks(T))
-    A = averages(Attention(Uniform(), mask), T)
+    A = structured(Attention(Uniform(), mask), T)
     assert A is not None
     expected = uniform(mask_array(mask, T))
     assert np.abs(A @ np.eye(T) - expected).max() <= EPS
@@ -127,13 +127,13 @@ def test_what_is_not_structured_goes_the_dense_way(seen: list[list[int]]) -> Non
     table = np.array(seen, dtype=bool)
     assert as_averages(table) is None
     layer = Attention(Uniform(), as_mask(table))
-    assert averages(layer, 3) is None
+    assert structured(layer, 3) is None
     K = np.diag([1.0, 2.0, 4.0])
     assert np.abs(kernel(layer, K) - dense(table, K)).max() <= 8 * EPS
 
 
 def test_an_array_of_intervals_is_structured() -> None:
-    assert as_averages(np.tri(7) > 0) == averages(Attention(Uniform(), "causal"), 7)
+    assert as_averages(np.tri(7) > 0) == structured(Attention(Uniform(), "causal"), 7)
 
 
 MASKS = [
@@ -170,13 +170,13 @@ def test_the_kernel_of_uniform_attention_forms_no_matrix(
     "pattern", [Softmax("1/d", bias=ALiBi()), Softmax("1/d", tied=True), Softmax()]
 )
 def test_logits_that_do_not_vanish_are_not_uniform(pattern: Softmax) -> None:
-    assert averages(Attention(pattern, "causal", heads=2), 3) is None
+    assert structured(Attention(pattern, "causal", heads=2), 3) is None
 
 
 @pytest.mark.parametrize("mask", [Blocks((2, 2)), Padding(4)])
 def test_a_mask_for_other_positions_is_refused(mask: Any) -> None:
     with pytest.raises(ShapeError, match="positions"):
-        averages(Attention(Uniform(), mask), 3)
+        structured(Attention(Uniform(), mask), 3)
 
 
 def test_what_cancels_is_a_zero_row() -> None:
