@@ -23,7 +23,7 @@ from asymptest.theory.biases import ALiBi, Bias, RelativeBias
 from asymptest.theory.definition import K_MATRIX
 from asymptest.theory.errors import ShapeError
 from asymptest.theory.logits import POSITIONS, logits_law
-from asymptest.theory.patterns import Linear, Pattern, Scored, scores_of
+from asymptest.theory.patterns import Linear, Pattern, Scored, Shaped, scores_of
 from asymptest.theory.positions import DISTANCE, Additive
 from asymptest.theory.substitution import number
 
@@ -67,6 +67,8 @@ def is_random(pattern: Pattern) -> bool:
     """Whether the kernel of attention is an average over draws of logits."""
     scores = scores_of(pattern)
     if scores is None or isinstance(scores, Linear):
+        return False
+    if isinstance(pattern, Shaped) and pattern.beta == 0:
         return False
     return logits_law(scores)[0].variance != 0 or table_variance(scores) != 0
 

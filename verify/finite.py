@@ -175,6 +175,10 @@ class PatternModule(nn.Module):
         self.encoding = (
             None if scores is None else encoding(scores, sizes, copies, generator)
         )
+        if isinstance(layer.pattern, Shaped):
+            parts = torch.tensor(shape_numbers(layer.pattern), dtype=torch.float64)
+            parts = parts[:, None, None, None, None].expand(-1, copies, self.heads, 1, 1)
+            self.alpha, self.beta, self.gamma = map(nn.Parameter, parts.clone())
         bias = None if scores is None else scores.bias
         self.table: nn.Parameter | None = None
         if isinstance(bias, RelativeBias) and bias.variance > 0:
@@ -215,12 +219,12 @@ class PatternModule(nn.Module):
                 G = self.hidden_logits(X)
                 seen = self.seen(X)
                 return torch_activation(phi)(torch.where(seen, G, 0.0)) * seen
-            case Shaped() as pattern:
-                a, b, c = shape_numbers(pattern)
+            case Shaped():
                 seen, added = self.seen(X), self.added(X)
                 A = torch.softmax(self.hidden_logits(X), dim=-1)
                 C = torch.softmax(torch.where(seen, added, -torch.inf), dim=-1)
-                return a * torch.eye(len(seen), dtype=X.dtype) + b * A - c * C
+                one = torch.eye(len(seen), dtype=X.dtype)
+                return self.alpha * one + self.beta * A - self.gamma * C
 
     def seen(self, X: Array) -> Array:
         """Return the mask as a boolean tensor."""
