@@ -29,7 +29,7 @@ PILOT = 2**17  # logits of a pilot
 NET = 2**16  # draws on one net at most
 QUASI = 16  # coordinates on quasi-random points; more of them measured no better
 BITS = 30  # of a quasi-random point
-STEEP = 100.0  # a slope beyond it is rounding over rounding, which its exact mean shows
+STEEP = 100.0  # larger slopes gain little, and magnify rounding of the exact mean
 
 
 @dataclass(frozen=True, eq=False)

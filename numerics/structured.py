@@ -49,12 +49,12 @@ class Averages:
 
     def congruence(self, S: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
         """Return A S A^T for a symmetric S, exactly symmetric."""
-        distinct = self.sums(transposed(self.sums(S)), upper=True)
-        sizes = self._sizes()
-        for at in upper_strips(len(distinct)):
-            rows, columns = at
-            distinct[at] /= sizes[rows, None]
-            distinct[at] /= sizes[columns]
+        sizes = self._sizes()[:, None]
+        means = self.sums(S)
+        means /= sizes
+        distinct = self.sums(transposed(means), upper=True)
+        for rows, columns in upper_strips(len(distinct)):
+            distinct[rows, columns] /= sizes[rows]
         distinct = mirrored(distinct)
         if len(distinct) == len(S):
             return distinct
@@ -63,11 +63,10 @@ class Averages:
     def sums(
         self, X: Float[np.ndarray, "T m"], upper: bool = False
     ) -> Float[np.ndarray, "_ m"]:
-        """Return the sum of the rows of X over each interval; maybe only from column k on.
-
-        What is left of that column is then anything.
-        """
-        sums, first = np.empty((len(self.start), X.shape[1])), 0
+        """Return the sum of the rows of X over each interval; maybe only from column k on."""
+        # Zeros, since strips of the upper half go through some of what is left of column k.
+        empty = np.zeros if upper else np.empty
+        sums, first = empty((len(self.start), X.shape[1])), 0
         while first < len(sums):
             last, cut = self._run(first)
             columns = slice(first * upper, None)
@@ -87,11 +86,12 @@ class Averages:
     def _run(self, first: int) -> tuple[int, int]:
         """Return the end of the intervals that are summed with the first, and their cut.
 
-        Those that start together need no part before the cut.
+        If they all start together, they need no part before the cut.
         """
-        start, *rest = self.start[first : first + 2]
-        cut = start if rest == [start] else self.stop[first]
-        return bisect_left(self.start, max(cut, start + 1)), cut
+        start, cut = self.start[first], self.stop[first]
+        last = bisect_left(self.start, cut)
+        together = last > first + 1 and bisect_left(self.start, start + 1) == last
+        return last, start if together else cut
 
     def _sizes(self) -> Float[np.ndarray, " _"]:
         return np.subtract(self.stop, self.start).astype(np.float64)

@@ -360,7 +360,9 @@ def _residual(draw: Draw, allowed: _Allowed, state: State) -> Residual:
 
 def _fresh(draw: Draw, allowed: _Allowed, expansion: Fraction | int) -> Network:
     """Draw a layer that ends in fresh weights, `expansion` n of them."""
-    match draw(st.sampled_from(["dense", "mlp", "gated", "attention", "attention"])):
+    kinds = ["dense", "mlp", "attention", "attention"]
+    kinds += [] if allowed.tame else ["gated"]  # it squares the kernel
+    match draw(st.sampled_from(kinds)):
         case "mlp":
             hidden = draw(st.sampled_from([1, 2]))
             ends = _dense(draw), _dense(draw, expansion)

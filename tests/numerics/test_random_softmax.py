@@ -141,6 +141,21 @@ def test_values_have_a_kernel_of_their_own(
     assert agrees(estimate, error, exact, 1e-8 * np.abs(exact).max())
 
 
+def test_logits_that_differ_by_rounding_stay_where_they_are() -> None:
+    """Row 2 sees two equal keys of different values: a slope of rounding over rounding."""
+    K, V, seen = np.eye(6), np.eye(6), np.eye(6, dtype=bool)
+    K[0, 5] = K[5, 0] = 1
+    seen[2] = [True, False, False, False, False, True]
+    seen[1, 4:] = seen[3, 2] = seen[4, 3] = True
+    seen[1, 1] = False
+    mean = np.random.default_rng(0).standard_normal((6, 6))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        estimate, _ = softmax_kernel(K, 2 * K, seen, mean, rng, samples=256, V=V)
+        exact = quadrature(K, 2 * K, seen, mean, V)
+        assert abs(estimate[2, 2] - exact[2, 2]) < 1e-10
+
+
 def test_values_on_circles_have_a_kernel_of_their_own() -> None:
     T = 96
     K, V = gram(T, 3, seed=43, normalise=True), gram(T, 5, seed=44)

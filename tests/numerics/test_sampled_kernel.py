@@ -195,7 +195,7 @@ def test_replays_whatever_the_number_of_threads(
     """Each evaluation has a generator of its own, so their order does not matter."""
     found = []
     for threads in (1, 5):
-        monkeypatch.setattr("os.cpu_count", lambda n=threads: n)
+        monkeypatch.setattr("asymptest.numerics.parallel.cores", lambda n=threads: n)
         found.append(kernels_with_error(EACH[which], K3, samples=128, rng=3))
         rng = np.random.default_rng(3)
         found.append(kernels_with_error(EACH[which], K3, rtol=0.1, rng=rng))

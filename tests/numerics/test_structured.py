@@ -47,7 +47,19 @@ def interval_masks(draw: st.DrawFn, T: int) -> Any:
         Blocks(tuple(lengths), causal),
         Padding(size, causal),
     ]
-    return draw(st.sampled_from(["full", "causal", *kinds]))
+    table = as_mask(draw(interval_tables(T)))
+    return draw(st.sampled_from(["full", "causal", *kinds, table]))
+
+
+@st.composite
+def interval_tables(draw: st.DrawFn, T: int) -> np.ndarray:
+    """Draw a table whose rows are intervals, neither end of which moves back."""
+    table, start, stop = np.zeros((T, T), bool), 0, 0
+    for row in range(T):
+        stop = max(stop, draw(st.integers(0, T)), row == T - 1, 1)
+        start = min(max(start, draw(st.integers(0, T))), stop - 1)
+        table[row, start:stop] = True
+    return table
 
 
 @st.composite
@@ -103,6 +115,19 @@ def test_every_named_mask_is_one_of_intervals(data: st.DataObject, T: int) -> No
     assert np.abs(A @ np.eye(T) - expected).max() <= EPS
     assert ((A @ np.eye(T) > 0) == (expected > 0)).all()
     assert np.abs(A @ np.ones(T) - 1).max() <= T * EPS
+
+
+def test_runs_of_intervals_read_each_row_a_few_times() -> None:
+    """Also where only pairs of intervals start together: T runs would read T^2 rows."""
+    i = np.arange(512)
+    A = averages_of((i >= (i // 2)[:, None]) & (i <= i[:, None]))
+    first = rows = 0
+    while first < len(A.start):
+        last, cut = A._run(first)
+        assert A.start[last - 1] <= cut <= A.stop[first]
+        rows += A.stop[last - 1] - A.start[first]
+        first = last
+    assert rows < 3 * 512
 
 
 @pytest.mark.parametrize("mask", ["causal", Window(100), Window(7, causal=False)])
