@@ -8,8 +8,8 @@ It does not import beside a jax after 0.5.3, so it lives in an environment of it
     python -m pytest benchmarks/test_tangents.py -s
 
 Both sides take X and return the kernel of all positions, in float64 on all cores, turn by turn
-in one run; what either does at its first call only does not count. It has no uniform and no
-local attention: beside ours stands its own attention at the same size.
+in one run; what either does at its first call only does not count. It has no uniform, no
+local and no shaped attention: beside ours stands its own attention at the same size.
 """
 
 import json
@@ -27,11 +27,13 @@ from asymptest.numerics import kernel
 from asymptest.theory import (
     Attention,
     Dense,
+    ExponentialKernel,
     LayerNorm,
     Network,
     Pointwise,
     Residual,
     Softmax,
+    Spa,
     Uniform,
     Window,
     relu,
@@ -45,6 +47,7 @@ PATTERNS: dict[str, tuple[Any, Any]] = {
     "uniform": (Uniform(), "full"),
     "causal": (Uniform(), "causal"),
     "window": (Uniform(), Window(128)),
+    "e-spa": (Spa(ExponentialKernel(0.2), ExponentialKernel(0.1)), "causal"),
 }
 
 Ask = Callable[[Path, int, Path], float]
@@ -92,7 +95,7 @@ def ask() -> Iterator[Ask]:
 @pytest.mark.parametrize("depth", [12, 48])
 @pytest.mark.parametrize("T", [64, 256, AT])
 def test_transformer_kernel(T: int, depth: int, ask: Ask, tmp_path: Path) -> None:
-    """The same kernel; at T = 1024 in 0.4 of its time, uniform or local in 0.1."""
+    """The same kernel; at T = 1024 in 0.4 of its time, uniform, local or shaped in 0.1."""
     X = np.random.default_rng(0).standard_normal((T, T))
     given, found = tmp_path / "X.npy", tmp_path / "K.npy"
     np.save(given, X)

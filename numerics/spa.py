@@ -14,11 +14,11 @@ from asymptest.numerics.gram import EPS, as_kernel
 from asymptest.numerics.logits import as_numpy
 from asymptest.numerics.semiseparable import Carrying, carrying
 from asymptest.theory.arrays import Array
-from asymptest.theory.errors import ArgumentError, KernelError
+from asymptest.theory.errors import ArgumentError, KernelError, ShapeError
 from asymptest.theory.masks import Blocks, Mask
 from asymptest.theory.patterns import Spa
 from asymptest.theory.spa import ShapedKernel
-from asymptest.theory.substitution import put
+from asymptest.theory.substitution import number, put
 
 Square = Float[np.ndarray, "T T"]
 
@@ -32,9 +32,13 @@ def shaped_kernel(kernel: ShapedKernel | Array, T: int) -> Square:
            [0.5, 1. ]])
     """
     if isinstance(kernel, Array):
+        if kernel.shape != (T, T):
+            raise ShapeError(f"{kernel!r} of Spa must have the shape {T, T}")
         return as_kernel(as_numpy(kernel), "a kernel of Spa")
-    value = {kernel.symbol: kernel.value}
-    coupling, ratio = (float(put(value, x)) for x in (kernel.coupling, kernel.ratio))
+    value, name = {kernel.symbol: kernel.value}, f"the parameter of {kernel!r}"
+    coupling, ratio = (
+        number(put(value, x), name) for x in (kernel.coupling, kernel.ratio)
+    )
     return scipy.linalg.toeplitz([1.0, *(coupling * ratio ** np.arange(T - 1))])
 
 
@@ -52,9 +56,11 @@ def spa_matrix(pattern: Spa, mask: Mask, T: int) -> Square:
     """Return the attention matrix of all heads.
 
     Raises:
-        ArgumentError: if an entry is negative by more than rounding.
-        KernelError: if `before` has no inverse.
+        ArgumentError: if an entry is negative by more than rounding, or a kernel has a symbol.
+        KernelError: if `before` has no inverse, or `after` no softmax that makes it.
+        ShapeError: if the mask or an array is for another number of positions.
     """
+    worse = 1.0
     if (recursion := carried(pattern, mask, T)) is not None:
         A = recursion @ np.eye(T)
     else:
@@ -63,9 +69,10 @@ def spa_matrix(pattern: Spa, mask: Mask, T: int) -> Square:
         for length in _lengths(mask, T):
             at = slice(start, start + length)
             ends = [_block(kernel, at, T) for kernel in (pattern.before, pattern.after)]
-            A[at, at] = _dense(*ends, causal=_is_causal(mask))
+            A[at, at], worst = _dense(*ends, causal=_is_causal(mask))
+            worse = max(worse, worst)
             start += length
-    rounding = T * EPS * np.abs(A).max()
+    rounding = T * EPS * np.abs(A).max() * worse
     if A.min() < -rounding:
         row, column = np.unravel_index(A.argmin(), A.shape)
         raise ArgumentError(
@@ -96,7 +103,11 @@ def _is_causal(mask: Mask) -> bool:
 
 
 def _lengths(mask: Mask, T: int) -> tuple[int, ...]:
-    return mask.lengths if isinstance(mask, Blocks) else (T,)
+    if not isinstance(mask, Blocks):
+        return (T,)
+    if sum(mask.lengths) != T:
+        raise ShapeError(f"{mask!r} is for {sum(mask.lengths)} positions, not for {T}")
+    return mask.lengths
 
 
 def _block(kernel: ShapedKernel | Array, at: slice, T: int) -> Square:
@@ -105,24 +116,31 @@ def _block(kernel: ShapedKernel | Array, at: slice, T: int) -> Square:
     return shaped_kernel(kernel, at.stop - at.start)
 
 
-def _dense(before: Square, after: Square, causal: bool) -> Square:
-    """Return F_after F_before^(-1) with Cholesky factors, or symmetric square roots."""
+def _dense(before: Square, after: Square, causal: bool) -> tuple[Square, float]:
+    """Return F_after F_before^(-1), and how much larger than usual its rounding may be."""
+    (first, one), (then, other) = (_factor(K, causal) for K in (before, after))
+    largest = 1 / (len(before) * EPS)
+    for name, condition in (("before", one), ("after", other if causal else 1)):
+        if condition >= largest:
+            raise KernelError(
+                f"Spa.{name} is singular, so that no one matrix carries Spa.before to "
+                f"Spa.after: make all tokens differ"
+            )
+    if not np.diagonal(after).all():
+        raise KernelError("Spa.after has a zero variance: no row of softmax is zero")
+    # Rounding of a kernel moves its factor by the root of the condition.
+    worse = (one * max(one, min(other, largest))) ** 0.5
+    return np.linalg.solve(first.T, then.T).T, worse
+
+
+def _factor(K: Square, causal: bool) -> tuple[Square, float]:
+    """Return F with F F^T = K, by Cholesky or symmetric, and the condition of K."""
     if causal:
         try:
-            first = np.linalg.cholesky(before)
+            F = np.linalg.cholesky(K)
         except np.linalg.LinAlgError:
-            raise KernelError(
-                "Spa.before is singular, so that no matrix carries it to Spa.after: make all "
-                "tokens differ"
-            ) from None
-        then = np.linalg.cholesky(after)
-        return scipy.linalg.solve_triangular(first.T, then.T, lower=False).T
-    values, vectors = np.linalg.eigh(before)
-    if values[0] <= len(before) * EPS * values[-1]:
-        raise KernelError(
-            "Spa.before is singular, so that no matrix carries it to Spa.after: make all "
-            "tokens differ"
-        )
-    inverse = (vectors / np.sqrt(values)) @ vectors.T
-    values, vectors = np.linalg.eigh(after)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T @ inverse
+            return K, np.inf
+        return F, float((np.diagonal(K) / np.diagonal(F) ** 2).max())
+    values, vectors = np.linalg.eigh(K)
+    F = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return F, float(values[-1] / values[0]) if values[0] > 0 else np.inf

@@ -37,7 +37,7 @@ from asymptest.verify.catalogue.heads import T as SIZE
 from asymptest.verify.census import Head, census
 from asymptest.verify.finite import FiniteNetwork, PatternModule, finite
 from asymptest.verify.saturating import scaled
-from asymptest.verify.training.models import EPS
+from asymptest.verify.training.blocks import EPS
 
 Masking = Literal["-inf", "product"]
 Shown = tuple[Masking, float]  # and the correlation of the embeddings

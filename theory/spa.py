@@ -55,7 +55,7 @@ class UniformKernel:
 
     def __post_init__(self) -> None:
         value = self.value
-        if value.is_number and not 0 <= value < 1:
+        if value.is_number and not (value.is_real and 0 <= value < 1):
             raise ArgumentError(
                 f"UniformKernel.rho must be in [0, 1); got {self.rho}: at 1 all tokens are "
                 f"one, and no factor has an inverse"
@@ -89,7 +89,7 @@ class ExponentialKernel:
 
     def __post_init__(self) -> None:
         gamma = expression(self.gamma, "ExponentialKernel.gamma")
-        if gamma.is_number and not gamma > 0:
+        if gamma.is_number and not gamma.is_extended_positive:
             raise ArgumentError(
                 f"ExponentialKernel.gamma must be positive, or oo for independent tokens; "
                 f"got {self.gamma}"
@@ -133,8 +133,13 @@ def exact(value: Any, name: str) -> Any:
     return sp.Rational(found) if found.is_Float else found
 
 
+def evaluated(value: sp.Expr) -> Any:
+    """Return a number to more digits than a float has; 1 - exp(-gamma) may cancel hundreds."""
+    return value.evalf(17, maxn=1000)
+
+
 def _plain(value: sp.Expr) -> float | sp.Expr:
-    return float(value) if value.is_number else value
+    return float(evaluated(value)) if value.is_number else value
 
 
 def factors(family: type[ShapedKernel]) -> tuple[Factor, Factor]:
@@ -194,7 +199,8 @@ def generator(family: type[ShapedKernel], row: Any, column: Any) -> sp.Expr:
     def slope(row: Any, column: Any) -> sp.Expr:
         return sp.diff(L.entry(row, column), family.symbol)
 
-    return sp.factor(sp.radsimp(_product(slope, inverse, row, column)))
+    found: Any = sp.radsimp(_product(slope, inverse, row, column))
+    return sp.factor(found)
 
 
 def _product(left: Callable[..., Any], right: Factor, row: Any, column: Any) -> Any:
@@ -224,7 +230,8 @@ def long_run(family: type[ShapedKernel]) -> sp.Expr:
     1 - rho
     """
     square = sp.simplify(at(factors(family)[0].diagonal, i + 1) ** 2)
-    return sp.factor(sp.limit(square, i, sp.oo))
+    limit: Any = sp.limit(square, i, sp.oo)
+    return sp.factor(limit)
 
 
 def schedule(last: ShapedKernel, depth: int) -> tuple[ShapedKernel, ...]:

@@ -456,10 +456,32 @@ def figures(
         Path | None,
         typer.Option(help=f"The report to read; {REPORT}, where there is one."),
     ] = None,
+    run: Annotated[
+        bool,
+        typer.Option(
+            "--run", help="For `training`: train its models anew, not the saved runs."
+        ),
+    ] = False,
+    profile: Annotated[
+        ProfileName, typer.Option(help="What --run trains: all, or its smoke profile.")
+    ] = ProfileName.FULL,
 ) -> None:
     """Draw figures as PDF and PNG."""
     from importlib import import_module
 
+    if run:
+        if names != ["training"]:
+            raise typer.BadParameter("--run is for one figure: figures training --run")
+        from asymptest.verify.training.command import main as train
+
+        folder = out / "training"
+        kind = "deep-smoke" if profile == ProfileName.SMOKE else "deep"
+        if train(["--profile", kind, "--out", str(folder)]):
+            raise typer.Exit(1)
+        draw_runs = import_module("asymptest.paper_figures.training").draw
+        for path in draw_runs(out, None, folder):
+            print(path)
+        return
     # By name: verify/ may not depend on paper_figures/, which depends on it.
     draw = import_module("asymptest.paper_figures").draw
     report = REPORT if results is None and REPORT.exists() else results

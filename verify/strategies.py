@@ -46,7 +46,7 @@ from asymptest.theory.patterns import (
     Uniform,
 )
 from asymptest.theory.rules import State, after
-from asymptest.verify.drawn_patterns import softmax_pattern
+from asymptest.verify.drawn_patterns import softmax_pattern, spa_pattern
 
 Kernel = Float[np.ndarray, "T T"]
 # Not st.DrawFn: a protocol that cannot be checked at run time, as our tests do.
@@ -137,13 +137,13 @@ def stochastic_matrices(draw: Draw, T: int, causal: bool = False) -> Kernel:
     return weights / weights.sum(1, keepdims=True)
 
 
+_MASKS = ("full", "causal", "window", "blocks", "padding", "table")
+
+
 @st.composite
-def masks(draw: Draw, T: int) -> Mask:
+def masks(draw: Draw, T: int, kinds: tuple[str, ...] = _MASKS) -> Mask:
     """Draw a mask that fits T positions, of every kind; each position sees another."""
-    kind = draw(
-        st.sampled_from(["full", "causal", "window", "blocks", "padding", "table"])
-    )
-    match kind:
+    match kind := draw(st.sampled_from(kinds)):
         case "window":
             return Window(draw(st.integers(1, T)), draw(st.booleans()))
         case "blocks":
@@ -387,7 +387,7 @@ def _phi(draw: Draw, allowed: _Allowed) -> Activation:
 
 def _attention(draw: Draw, allowed: _Allowed) -> Attention:
     kinds = ["uniform", "deterministic softmax", "vanishing softmax", "fixed"]
-    kinds += ["shaped"]
+    kinds += ["shaped", "spa"]
     kinds += ["softmax", "random table"] if allowed.sampled else []
     kinds += ["saturated"] if allowed.saturated else []
     kinds += ["random saturated"] if allowed.saturated and allowed.sampled else []
@@ -408,6 +408,10 @@ def _attention(draw: Draw, allowed: _Allowed) -> Attention:
         case "shaped":
             scores = softmax_pattern(draw, allowed.T, heads, scale="1/d", tied=True)
             pattern = Shaped(scores, *(draw(_WEIGHTS) for _ in range(3)))
+        case "spa":
+            mask = draw(masks(allowed.T, ("full", "causal", "blocks")))
+            pattern = spa_pattern(draw, allowed.T)
+            return Attention(pattern, mask, heads, value, output)
         case "elementwise":
             phi = draw(_TAME_PHIS)
             pattern = Elementwise("1/d", True, draw(_VARIANCES), phi=phi)

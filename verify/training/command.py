@@ -19,17 +19,16 @@ def run(folder: Path, spec: Spec) -> str:
         result = train(spec, folder)
     except Exception as error:  # the other runs go on
         return f"ERROR {spec.name}: {type(error).__name__}: {error}"
-    return (
-        f"{spec.name}: norm {result['start']} -> {result['end']}, loss {result['loss']}, "
-        f"{result['seconds']} s"
-    )
+    grown = f"norm {result['start']} -> {result['end']}, " if spec.points else ""
+    return f"{spec.name}: {grown}loss {result['loss']}, {result['seconds']} s"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 if every run is finished, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m asymptest.verify.training",
-        description="Train small language models and record how their norms grow. A run "
+        description="Train small language models and record how their norms grow, or what "
+        "trains in depth. A run "
         "that is finished is not repeated, one that was interrupted goes on.",
     )
     parser.add_argument("--profile", choices=get_args(ProfileName), default="smoke")

@@ -1,56 +1,23 @@
-"""Language models whose blocks are built from the project's own network description.
-
-With S a sublayer (attention, then MLP) and N a LayerNorm with gain and bias:
-
-    sublayer   X + N(S(X))    what arXiv 2010.09697 and its code call pre-norm
-    pre        X + S(N(X))    GPT's, with one more N before the unembedding
-    post       N(X + S(X))    the original transformer's
-
-The only biases are those of the norms, which makes every block homogeneous in its
-parameters for large parameters; eps is PyTorch's.
-"""
-
-from typing import Literal
+"""Language models whose blocks are built from the project's own network description."""
 
 import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor as Array
 from torch import nn
 
-from asymptest.theory.activations import relu
 from asymptest.theory.errors import ShapeError
-from asymptest.theory.network import Attention, Chain, LayerNorm, Mlp, Residual
-from asymptest.theory.patterns import Softmax
+from asymptest.theory.network import LayerNorm
 from asymptest.verify.finite import FiniteNetwork, finite
 from asymptest.verify.inputs import stream
+from asymptest.verify.training.blocks import EPS, Architecture, blocks
 from asymptest.verify.weights import normal
-
-Architecture = Literal["sublayer", "pre", "post"]
-EPS = 1e-5
-
-
-def block(architecture: Architecture, heads: int) -> Chain:
-    """Return one block of a language model: causal attention, then a ReLU MLP.
-
-    >>> block("pre", 2).layers[1]
-    Residual(LayerNorm(1e-05, True) >> Mlp(relu))
-    """
-    norm = LayerNorm(EPS, affine=True)
-    attention = Attention(Softmax(), mask="causal", heads=heads)
-    match architecture:
-        case "sublayer":
-            return Residual(attention >> norm) >> Residual(Mlp(relu) >> norm)
-        case "pre":
-            return Residual(norm >> attention) >> Residual(norm >> Mlp(relu))
-        case "post":
-            return Residual(attention) >> norm >> Residual(Mlp(relu)) >> norm
 
 
 class LanguageModel(nn.Module):
     """Embedding of tokens and positions, `depth` blocks, unembedding.
 
     Args:
-        architecture: where the norms are.
+        architecture: what the blocks are; see blocks.py.
         vocabulary: number of different tokens.
         context: the most positions that it reads.
         width: n, a multiple of `heads`.
@@ -75,10 +42,13 @@ class LanguageModel(nn.Module):
         # Tokens and positions share the unit variance that the blocks' theory assumes.
         self.tokens = nn.Parameter(normal(vocabulary, width, generator=rng) / 2**0.5)
         self.positions = nn.Parameter(normal(context, width, generator=rng) / 2**0.5)
-        layer = block(architecture, heads)
+        layers = blocks(architecture, heads, depth)
         self.blocks = nn.ModuleList(
-            finite(layer, width, rng=rng).body for _ in range(depth)
+            finite(layer, width, rng=rng).body for layer in layers
         )
+        if architecture == "v-skipinit":  # it mixes alpha I + beta A, and nothing else
+            for name, parameter in self.blocks.named_parameters():
+                parameter.requires_grad_(not name.endswith("pattern.gamma"))
         self.final = self._final(width, rng)
         self.unembedding = nn.Parameter(
             normal(width, vocabulary, generator=rng) / width**0.5

@@ -22,8 +22,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 
 Optimiser = Literal["adamw", "sgd", "adafactor"]
-Schedule = Literal["constant", "inverse_sqrt", "linear"]
+Schedule = Literal["constant", "inverse_sqrt", "linear", "warmup"]
 HOLD = 100  # steps at the full rate before 1/√t sets in
+WARM = 0.05  # of the steps, in which the rate of "warmup" rises
 
 
 def factor(schedule: Schedule, step: int, steps: int) -> float:
@@ -33,6 +34,8 @@ def factor(schedule: Schedule, step: int, steps: int) -> float:
     [1.0, 1.0, 0.5]
     >>> [factor("linear", step, 4) for step in (1, 2, 4)]
     [1.0, 0.75, 0.25]
+    >>> [factor("warmup", step, 100) for step in (1, 5, 100)]
+    [0.2, 0.96, 0.01]
     """
     match schedule:
         case "constant":
@@ -41,6 +44,9 @@ def factor(schedule: Schedule, step: int, steps: int) -> float:
             return min(1.0, (HOLD / step) ** 0.5)
         case "linear":
             return 1 - (step - 1) / steps
+        case "warmup":
+            rising = min(1.0, step / max(WARM * steps, 1))
+            return rising * (1 - (step - 1) / steps)
 
 
 def make_optimiser(

@@ -29,10 +29,11 @@ from asymptest.verify.training.models import LanguageModel
 from asymptest.verify.training.optimisers import make_optimiser, make_schedule
 from asymptest.verify.training.profiles import Spec
 from asymptest.verify.training.recorder import Recorder
-from asymptest.verify.training.summary import spread, summary
+from asymptest.verify.training.summary import curve, spread, summary
 
 EVERY = 50  # steps between saved states: a second of work, and 2 % of the time
 HELD_OUT = 8  # sequences on which a model is measured
+MORE_HELD_OUT = 64  # where only the loss is measured
 DIGITS = 6  # of every number in a result
 SATURATED = 1000.0  # the c at which arXiv 2010.09697 takes a network to be saturated
 
@@ -53,14 +54,16 @@ class Run:
             spec.optimiser, self._model.parameters(), spec.rate, spec.decay
         )
         self._schedule = make_schedule(self._optimizer, spec.schedule, spec.steps)
-        self._path = Recorder(self._optimizer)
-        spacing = max(spec.steps // spec.points, 1)
-        self._checkpoints = Recorder(self._optimizer, lambda t: t % spacing == 0)
+        self._recorders = self._recording() if spec.points else {}
         later = spread(1, spec.steps, spec.landmarks).tolist()
         self._moments = {0, *later} if spec.landmarks else set()
         self._measured: list[dict[str, Any]] = []
         self._held_out = batch(
-            self._text.held_out, HELD_OUT, spec.context, spec.seed, step=0
+            self._text.held_out,
+            HELD_OUT if spec.points else MORE_HELD_OUT,
+            spec.context,
+            spec.seed,
+            step=0,
         )
 
     @property
@@ -94,16 +97,24 @@ class Run:
                 "torch": torch.__version__,
             },
             "parameters": sum(p.numel() for p in self._model.parameters()),
-            **summary(
-                self._path.records,
-                self._checkpoints.records,
-                self.losses,
-                self.spec.points,
-            ),
+            **self._summary(),
             "landmarks": self._measured,
-            "scaling": self._scaling() if self.spec.landmarks else {},
         }
         return _rounded(found)
+
+    def _summary(self) -> dict[str, Any]:
+        if not self._recorders:
+            return {"curve": curve(self.losses), "loss": self.losses[-1]}
+        path, checkpoints = (each.records for each in self._recorders.values())
+        found = summary(path, checkpoints, self.losses, self.spec.points)
+        return found | {"scaling": self._scaling() if self.spec.landmarks else {}}
+
+    def _recording(self) -> dict[str, Recorder]:
+        spacing = max(self.spec.steps // self.spec.points, 1)
+        return {
+            "path": Recorder(self._optimizer),
+            "checkpoints": Recorder(self._optimizer, lambda t: t % spacing == 0),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, as tensors and plain values."""
@@ -125,8 +136,7 @@ class Run:
             "model": self._model,
             "optimizer": self._optimizer,
             "schedule": self._schedule,
-            "path": self._path,
-            "checkpoints": self._checkpoints,
+            **self._recorders,
         }
 
     def _fresh(self) -> LanguageModel:
@@ -158,10 +168,13 @@ class Run:
         model, ids = self._model, self._held_out[:, :-1]
         with torch.no_grad():
             held_out_loss = float(model.loss(self._held_out))
+        found = {"step": len(self.losses), "held_out_loss": held_out_loss}
+        if not self._recorders:
+            self._measured.append(found)
+            return
         self._measured.append(
             {
-                "step": len(self.losses),
-                "held_out_loss": held_out_loss,
+                **found,
                 "cosine": _cosines(model, ids, SATURATED),
                 "attended": _attended(scaled(model, SATURATED), ids),
                 "attended_soft": _attended(model, ids),

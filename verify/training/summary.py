@@ -17,6 +17,7 @@ from asymptest.verify.training.growth import (
 from asymptest.verify.training.recorder import Record
 
 FITTED = 100  # points of a fit
+TOGETHER = 10  # steps of a point on a curve
 LATE = 0.1  # the slope is that of the last decade of steps
 
 
@@ -66,6 +67,17 @@ def summary(
         "loss": float(np.mean(losses[-max(len(losses) // 20, 1) :])),
         "laws": laws(path, checkpoints, fitted=points >= LEAST),
     }
+
+
+def curve(losses: Sequence[float]) -> dict[str, Any]:
+    """Return the means of TOGETHER losses in a row, and the step that ends each.
+
+    >>> curve([4.0] * 10 + [2.0] * 10)
+    {'step': [10, 20], 'loss': [4.0, 2.0]}
+    """
+    ends = range(TOGETHER, len(losses) + 1, TOGETHER)
+    means = [float(np.mean(losses[end - TOGETHER : end])) for end in ends]
+    return {"step": list(ends), "loss": means}
 
 
 def laws(

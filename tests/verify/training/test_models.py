@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from asymptest.theory.errors import ShapeError
-from asymptest.verify.training.models import EPS, Architecture, LanguageModel
+from asymptest.verify.training.blocks import EPS, Architecture
+from asymptest.verify.training.models import LanguageModel
 
 WIDTH, HEADS, CONTEXT = 16, 4, 12
 ARCHITECTURES: tuple[Architecture, ...] = ("sublayer", "pre", "post")

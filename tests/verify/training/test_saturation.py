@@ -6,7 +6,8 @@ import torch
 
 from asymptest.verify.census import census
 from asymptest.verify.saturating import saturation_of, scaled
-from asymptest.verify.training.models import Architecture, LanguageModel
+from asymptest.verify.training.blocks import Architecture
+from asymptest.verify.training.models import LanguageModel
 
 BATCH, CONTEXT, DEPTH, HEADS = 3, 16, 2, 4
 ARCHITECTURES: tuple[Architecture, ...] = ("sublayer", "pre", "post")
