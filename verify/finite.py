@@ -177,7 +177,9 @@ class PatternModule(nn.Module):
         )
         if isinstance(layer.pattern, Shaped):
             parts = torch.tensor(shape_numbers(layer.pattern), dtype=torch.float64)
-            parts = parts[:, None, None, None, None].expand(-1, copies, self.heads, 1, 1)
+            parts = parts[:, None, None, None, None].expand(
+                -1, copies, self.heads, 1, 1
+            )
             self.alpha, self.beta, self.gamma = map(nn.Parameter, parts.clone())
         bias = None if scores is None else scores.bias
         self.table: nn.Parameter | None = None
