@@ -39,7 +39,7 @@ LEVEL = 0.95
 Values = Float[np.ndarray, " _"]
 
 
-def draw(
+def draw_runs(
     out: Path, report: Path | None = None, folder: Path | None = None
 ) -> list[Path]:
     """Write training.pdf and .png from `trained(folder)`; no report is read."""

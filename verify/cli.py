@@ -478,7 +478,7 @@ def figures(
         kind = "deep-smoke" if profile == ProfileName.SMOKE else "deep"
         if train(["--profile", kind, "--out", str(folder)]):
             raise typer.Exit(1)
-        draw_runs = import_module("asymptest.paper_figures.training").draw
+        draw_runs = import_module("asymptest.paper_figures.training").draw_runs
         for path in draw_runs(out, None, folder):
             print(path)
         return

@@ -44,4 +44,4 @@ def test_means_and_intervals_are_those_of_the_seeds() -> None:
 def test_no_runs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"spec": {"group": "growth"}}')
     with pytest.raises(ArgumentError, match="figures training --run"):
-        training.draw(tmp_path, folder=tmp_path)
+        training.draw_runs(tmp_path, folder=tmp_path)
